@@ -1,0 +1,7 @@
+//! taskwarden: rules and automatic retries for the task queues of `AList` and `OpenList` servers.
+//!
+//! The folders are the architecture; `ARCHITECTURE.md` says what each may know of the others.
+
+pub mod ambient;
+pub mod engine;
+pub mod sandbox;

@@ -1,0 +1,2 @@
+//! The `taskwarden` binary.
+fn main() {}
