@@ -1,1 +1,7 @@
-//! Decisions.
+//! The task model, the matchers and the one evaluator.
+//!
+//! Pure: no clock, no randomness, no I/O, no async. Time and seed come in as values; what must be
+//! remembered goes out as values. `tests/architecture.rs` holds this.
+
+pub mod name;
+pub mod task;
