@@ -3,5 +3,14 @@
 //! Pure: no clock, no randomness, no I/O, no async. Time and seed come in as values; what must be
 //! remembered goes out as values. `tests/architecture.rs` holds this.
 
+pub mod audit;
+pub mod backoff;
+pub mod breaker;
+pub mod class;
+pub mod memory;
 pub mod name;
+pub mod predicate;
+pub mod rule;
+pub mod schedule;
 pub mod task;
+pub mod wait_hint;

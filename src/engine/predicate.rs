@@ -1,0 +1,470 @@
+//! The matchers of a rule, and how one is held against a task.
+
+use std::cell::OnceCell;
+use std::fmt;
+use std::time::Duration;
+
+use globset::GlobSet;
+use jiff::Timestamp;
+use regex::Regex;
+use serde::Serialize;
+
+use super::class::{Class, ClassTable};
+use super::memory::TaskMemory;
+use super::name::{Location, Parts};
+use super::task::{Flavour, Kind, ServerName, State, Task};
+
+/// What must hold for a rule to take a task.
+#[derive(Clone, Debug)]
+pub enum Predicate {
+    /// All of them. Holds when empty.
+    All(Vec<Self>),
+    /// At least one of them.
+    Any(Vec<Self>),
+    /// The opposite.
+    Not(Box<Self>),
+    /// One matcher.
+    Leaf(Leaf),
+}
+
+/// One matcher: a key of the rules file with what it asks for.
+#[derive(Clone, Debug)]
+pub struct Leaf {
+    /// The key, as the rules file writes it.
+    pub key: &'static str,
+    /// What is asked for, as the rules file writes it; for people.
+    pub expected: String,
+    /// The compiled test.
+    pub test: Test,
+}
+
+/// The compiled form of a matcher.
+#[derive(Clone, Debug)]
+pub enum Test {
+    /// One of these servers.
+    Server(Vec<ServerName>),
+    /// One of these kinds.
+    Kind(Vec<Kind>),
+    /// One of these states.
+    State(Vec<State>),
+    /// One of these classes of error.
+    Class(Vec<Class>),
+    /// A text in which at least one of the patterns is found, unanchored.
+    Text(TextField, Vec<Regex>),
+    /// A path, mount and path together, that a glob matches whole.
+    Path(PathField, GlobSet),
+    /// A mount that a glob matches whole; a final slash makes no difference.
+    Mount(Side, GlobSet),
+    /// One of these users.
+    Creator(Vec<String>),
+    /// One of these roles.
+    Role(Vec<RoleTest>),
+    /// A number that compares as asked.
+    Number(NumberField, Comparison, f64),
+    /// A length of time that compares as asked.
+    Span(SpanField, Comparison, Duration),
+}
+
+/// A text of a task.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TextField {
+    /// The error; where the server forgot it, the last one seen.
+    Error,
+    /// The name, secrets out.
+    Name,
+    /// The driver's free text.
+    Status,
+}
+
+/// A path in a task's name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PathField {
+    /// The file.
+    File,
+    /// Where it comes from; a download's URL.
+    Src,
+    /// Where it goes.
+    Dst,
+}
+
+/// The two ends of a transfer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Side {
+    /// Where it comes from.
+    Src,
+    /// Where it goes.
+    Dst,
+}
+
+/// A role of the user who made a task (CONTRACT.md, "Task": the numbers differ by product).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RoleTest {
+    /// 2 on both.
+    Admin,
+    /// 1 on both.
+    Guest,
+    /// An ordinary user: 0 on `OpenList`, 3 on `AList`.
+    User,
+    /// This number.
+    Number(i64),
+}
+
+/// A number of a task.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NumberField {
+    /// Percent, 0 to 100.
+    Progress,
+    /// Bytes.
+    Size,
+    /// Accepted actions of this rule on the task so far.
+    Attempts,
+}
+
+/// A length of time about a task.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SpanField {
+    /// Since the end, else the start, else since it was first seen so.
+    Age,
+    /// How long it has been running; nothing when it is not.
+    RunningFor,
+    /// How long it has been running without its progress moving; nothing when it is not running.
+    StalledFor,
+}
+
+/// How two values compare.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Comparison {
+    /// `<`
+    Less,
+    /// `<=`
+    AtMost,
+    /// `==`
+    Equal,
+    /// `!=`
+    NotEqual,
+    /// `>=`
+    AtLeast,
+    /// `>`
+    More,
+}
+
+impl Comparison {
+    /// Whether `left` stands so to `right`. Numbers come from servers and files as decimal texts,
+    /// so equality is meant to the bit.
+    #[must_use]
+    pub fn holds<T: PartialOrd>(self, left: &T, right: &T) -> bool {
+        match self {
+            Self::Less => left < right,
+            Self::AtMost => left <= right,
+            Self::Equal => left == right,
+            Self::NotEqual => left != right,
+            Self::AtLeast => left >= right,
+            Self::More => left > right,
+        }
+    }
+}
+
+impl fmt::Display for Comparison {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Less => "<",
+            Self::AtMost => "<=",
+            Self::Equal => "==",
+            Self::NotEqual => "!=",
+            Self::AtLeast => ">=",
+            Self::More => ">",
+        })
+    }
+}
+
+/// A task as the matchers see it: the listing, what is remembered of it, and the moment.
+#[derive(Debug)]
+pub struct View<'a> {
+    /// The server that listed it.
+    pub server: &'a ServerName,
+    /// Which product that is.
+    pub flavour: Flavour,
+    /// The queue it is in.
+    pub kind: &'a Kind,
+    /// The listing.
+    pub task: &'a Task,
+    /// What is remembered of it.
+    pub memory: &'a TaskMemory,
+    /// The moment of the decision.
+    pub now: Timestamp,
+    classes: &'a ClassTable,
+    parts: OnceCell<Parts<'a>>,
+    class: OnceCell<Class>,
+}
+
+impl<'a> View<'a> {
+    /// Puts the parts together; class and name are looked at when first asked for.
+    #[must_use]
+    pub fn new(
+        server: &'a ServerName,
+        flavour: Flavour,
+        kind: &'a Kind,
+        task: &'a Task,
+        memory: &'a TaskMemory,
+        classes: &'a ClassTable,
+        now: Timestamp,
+    ) -> Self {
+        let (parts, class) = (OnceCell::new(), OnceCell::new());
+        Self { server, flavour, kind, task, memory, now, classes, parts, class }
+    }
+
+    /// The error's text: what the server lists, or, for a task that ended badly and whose error
+    /// the server forgot in a restart, the last one seen.
+    #[must_use]
+    pub fn error(&self) -> &'a str {
+        if self.task.error.is_empty() && matches!(self.task.state, State::Failed | State::Canceled)
+        {
+            &self.memory.last_error
+        } else {
+            &self.task.error
+        }
+    }
+
+    /// The class of the error.
+    #[must_use]
+    pub fn class(&self) -> &Class {
+        self.class
+            .get_or_init(|| self.classes.classify(self.error(), self.flavour, self.task.state))
+    }
+
+    /// What the name says.
+    #[must_use]
+    pub fn parts(&self) -> &Parts<'a> {
+        self.parts.get_or_init(|| self.task.name.parts())
+    }
+
+    /// The place at one end of the transfer.
+    #[must_use]
+    pub fn location(&self, side: Side) -> Option<Location<'a>> {
+        match side {
+            Side::Src => self.parts().src,
+            Side::Dst => self.parts().dst,
+        }
+    }
+
+    fn text(&self, field: TextField) -> &'a str {
+        match field {
+            TextField::Error => self.error(),
+            TextField::Name => self.task.name.shown(),
+            TextField::Status => &self.task.status,
+        }
+    }
+
+    fn path(&self, field: PathField) -> Option<String> {
+        let parts = self.parts();
+        match field {
+            PathField::File => parts.file.map(str::to_owned),
+            PathField::Src => parts.src.map(joined).or_else(|| parts.url.map(str::to_owned)),
+            PathField::Dst => parts.dst.map(joined),
+        }
+    }
+
+    fn number(&self, field: NumberField, attempts: u32) -> f64 {
+        match field {
+            NumberField::Progress => self.task.progress,
+            #[allow(
+                clippy::cast_precision_loss,
+                reason = "no size compares to the last byte above 2^53"
+            )]
+            NumberField::Size => self.task.total_bytes as f64,
+            NumberField::Attempts => f64::from(attempts),
+        }
+    }
+
+    /// A length of time about the task; `None` where it has no meaning.
+    #[must_use]
+    pub fn span(&self, field: SpanField) -> Option<Duration> {
+        let running = self.task.state == State::Running;
+        let since = match field {
+            SpanField::Age => {
+                self.memory.ended.or(self.memory.started).or(Some(self.memory.state_since))
+            }
+            SpanField::RunningFor if running => {
+                Some(self.memory.started.unwrap_or(self.memory.state_since))
+            }
+            SpanField::StalledFor if running => Some(self.memory.progress_at),
+            SpanField::RunningFor | SpanField::StalledFor => None,
+        };
+        // A moment in the future, by a clock that jumped, is no time ago.
+        since.map(|since| Duration::try_from(self.now.duration_since(since)).unwrap_or_default())
+    }
+}
+
+/// Mount and path together, with one slash between.
+fn joined(location: Location<'_>) -> String {
+    let mount = location.mount.trim_end_matches('/');
+    if location.path.starts_with('/') || mount.is_empty() {
+        format!("{mount}{}", location.path)
+    } else {
+        format!("{mount}/{}", location.path)
+    }
+}
+
+/// A mount as it is compared: without a final slash, `/` itself excepted.
+fn bare_mount(mount: &str) -> &str {
+    match mount.trim_end_matches('/') {
+        "" => mount,
+        bare => bare,
+    }
+}
+
+/// How one matcher, or one group of matchers, came out; for `explain`.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct PredicateTrace {
+    /// The key: a matcher's, or `all`, `any`, `not`.
+    pub key: &'static str,
+    /// What the rule asks for; empty for a group.
+    pub expected: String,
+    /// What the task has; empty for a group.
+    pub actual: String,
+    /// Whether it held.
+    pub held: bool,
+    /// The members of a group.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub members: Vec<Self>,
+}
+
+impl Predicate {
+    /// Whether it holds. `attempts` are the rule's own accepted actions on the task.
+    #[must_use]
+    pub fn holds(&self, view: &View<'_>, attempts: u32) -> bool {
+        match self {
+            Self::All(members) => members.iter().all(|member| member.holds(view, attempts)),
+            Self::Any(members) => members.iter().any(|member| member.holds(view, attempts)),
+            Self::Not(member) => !member.holds(view, attempts),
+            Self::Leaf(leaf) => leaf.test.holds(view, attempts),
+        }
+    }
+
+    /// The same, with every member looked at and written down.
+    #[must_use]
+    pub fn trace(&self, view: &View<'_>, attempts: u32) -> PredicateTrace {
+        let group = |key, members: Vec<PredicateTrace>, held| PredicateTrace {
+            key,
+            expected: String::new(),
+            actual: String::new(),
+            held,
+            members,
+        };
+        let traces = |members: &[Self]| -> Vec<PredicateTrace> {
+            members.iter().map(|member| member.trace(view, attempts)).collect()
+        };
+        match self {
+            Self::All(members) => {
+                let members = traces(members);
+                let held = members.iter().all(|member| member.held);
+                group("all", members, held)
+            }
+            Self::Any(members) => {
+                let members = traces(members);
+                let held = members.iter().any(|member| member.held);
+                group("any", members, held)
+            }
+            Self::Not(member) => {
+                let member = member.trace(view, attempts);
+                let held = !member.held;
+                group("not", vec![member], held)
+            }
+            Self::Leaf(leaf) => PredicateTrace {
+                key: leaf.key,
+                expected: leaf.expected.clone(),
+                actual: leaf.test.actual(view, attempts),
+                held: leaf.test.holds(view, attempts),
+                members: Vec::new(),
+            },
+        }
+    }
+
+    /// Every matcher in it, with whether it stands under an odd number of `not`.
+    pub fn leaves<'a>(&'a self, negated: bool, visit: &mut impl FnMut(&'a Leaf, bool)) {
+        match self {
+            Self::All(members) | Self::Any(members) => {
+                for member in members {
+                    member.leaves(negated, visit);
+                }
+            }
+            Self::Not(member) => member.leaves(!negated, visit),
+            Self::Leaf(leaf) => visit(leaf, negated),
+        }
+    }
+}
+
+impl Test {
+    /// Whether it holds for the task. What the task does not have never holds.
+    #[must_use]
+    pub fn holds(&self, view: &View<'_>, attempts: u32) -> bool {
+        match self {
+            Self::Server(servers) => servers.contains(view.server),
+            Self::Kind(kinds) => kinds.contains(view.kind),
+            Self::State(states) => states.contains(&view.task.state),
+            Self::Class(classes) => classes.contains(view.class()),
+            Self::Text(field, patterns) => {
+                let text = view.text(*field);
+                patterns.iter().any(|pattern| pattern.is_match(text))
+            }
+            Self::Path(field, globs) => view.path(*field).is_some_and(|path| globs.is_match(path)),
+            Self::Mount(side, globs) => view
+                .location(*side)
+                .is_some_and(|location| globs.is_match(bare_mount(location.mount))),
+            Self::Creator(names) => names.iter().any(|name| **name == *view.task.creator),
+            Self::Role(roles) => roles.iter().any(|role| role.holds(view)),
+            Self::Number(field, comparison, bound) => {
+                comparison.holds(&view.number(*field, attempts), bound)
+            }
+            Self::Span(field, comparison, bound) => {
+                view.span(*field).is_some_and(|span| comparison.holds(&span, bound))
+            }
+        }
+    }
+
+    /// What the task has where this test looks; for people.
+    fn actual(&self, view: &View<'_>, attempts: u32) -> String {
+        let none = || "none".to_owned();
+        match self {
+            Self::Server(_) => view.server.to_string(),
+            Self::Kind(_) => view.kind.to_string(),
+            Self::State(_) => view.task.state.to_string(),
+            Self::Class(_) => view.class().to_string(),
+            Self::Text(field, _) => view.text(*field).to_owned(),
+            Self::Path(field, _) => view.path(*field).unwrap_or_else(none),
+            Self::Mount(side, _) => {
+                view.location(*side).map_or_else(none, |place| bare_mount(place.mount).to_owned())
+            }
+            Self::Creator(_) => view.task.creator.to_string(),
+            Self::Role(_) => {
+                let roles: Vec<String> = view.task.roles.iter().map(ToString::to_string).collect();
+                roles.join(", ")
+            }
+            Self::Number(NumberField::Size, ..) => format!("{} bytes", view.task.total_bytes),
+            Self::Number(field, ..) => view.number(*field, attempts).to_string(),
+            Self::Span(field, ..) => view.span(*field).map_or_else(none, format_duration),
+        }
+    }
+}
+
+impl RoleTest {
+    fn holds(self, view: &View<'_>) -> bool {
+        let roles = &view.task.roles;
+        match self {
+            Self::Admin => roles.contains(&2),
+            Self::Guest => roles.contains(&1),
+            // The number 0 is nobody's role on AList, and 3 nobody's on OpenList.
+            Self::User => roles.contains(&0) || roles.contains(&3),
+            Self::Number(number) => roles.contains(&number),
+        }
+    }
+}
+
+/// A length of time to the second, as the rules file would write it (`1h30m`).
+#[must_use]
+pub fn format_duration(duration: Duration) -> String {
+    if duration < Duration::from_secs(1) && !duration.is_zero() {
+        return format!("{}ms", duration.as_millis());
+    }
+    humantime::format_duration(Duration::from_secs(duration.as_secs())).to_string().replace(' ', "")
+}
