@@ -85,6 +85,21 @@ pub enum Breaker {
     },
 }
 
+/// What became of the task that was let through.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CanaryState {
+    /// It succeeded, or failed in a way that does not count.
+    Through,
+    /// It failed in a way that counts.
+    Failed,
+    /// It is under way.
+    Running,
+    /// It is in a queue.
+    Waiting,
+    /// It is nowhere to be seen, or shows no sign of the action.
+    Gone,
+}
+
 impl Default for Breaker {
     fn default() -> Self {
         Self::Closed { failures: Vec::new() }
@@ -150,24 +165,15 @@ impl Breaker {
         Self::Open { until, times }
     }
 
-    /// The task that was let through came through.
-    pub fn succeed(&mut self, task: &TaskId, now: Timestamp) {
-        if let Self::HalfOpen { canary, times, .. } = self
-            && canary == task
-        {
-            *self = Self::Ramp { since: now, step: 0, gone: 0, times: *times };
-        }
-    }
-
-    /// Time passed: a ramp goes on, old failures stop counting, and a canary that was not heard of
-    /// for a whole cool-down is given up. `canary_runs` tells whether the canary is still under way:
-    /// one that has run for a whole cool-down without failing counts as through, since throttling
-    /// shows early; one that is neither running nor finished has vanished, and another is let go.
+    /// Time passed, and the canary may have come to something: a ramp goes on, old failures stop
+    /// counting, the canary's fate decides. One that has run for a whole cool-down without failing
+    /// counts as through, since throttling shows early; one that vanished, or that waits in a queue
+    /// for ten cool-downs, is given up and another is let go.
     pub fn pass_time(
         &mut self,
         settings: &BreakerSettings,
         now: Timestamp,
-        canary_runs: impl FnOnce(&TaskId) -> bool,
+        canary_state: impl FnOnce(&TaskId, Timestamp) -> CanaryState,
     ) {
         let elapsed =
             |since: Timestamp| Duration::try_from(now.duration_since(since)).unwrap_or_default();
@@ -181,12 +187,19 @@ impl Breaker {
                 *until = (*until).min(longest);
             }
             Self::HalfOpen { canary, since, times } => {
-                if elapsed(*since) >= settings.cool_down {
-                    *self = if canary_runs(canary) {
-                        Self::Ramp { since: now, step: 0, gone: 0, times: *times }
-                    } else {
-                        Self::Open { until: now, times: *times }
-                    };
+                let (cool_down, waited) = (settings.cool_down, elapsed(*since));
+                let times = *times;
+                match canary_state(canary, *since) {
+                    CanaryState::Failed => *self = Self::open(settings, times + 1, now),
+                    CanaryState::Running if waited < cool_down => {}
+                    CanaryState::Through | CanaryState::Running => {
+                        *self = Self::Ramp { since: now, step: 0, gone: 0, times };
+                    }
+                    CanaryState::Waiting if waited < cool_down * 10 => {}
+                    CanaryState::Gone if waited < cool_down => {}
+                    CanaryState::Waiting | CanaryState::Gone => {
+                        *self = Self::Open { until: now, times };
+                    }
                 }
             }
             Self::Ramp { since, step, gone, .. } => {
@@ -198,6 +211,15 @@ impl Breaker {
                     }
                 }
             }
+        }
+    }
+
+    /// The canary was not sent after all: another may go.
+    pub fn recall(&mut self, task: &TaskId, now: Timestamp) {
+        if let Self::HalfOpen { canary, times, .. } = self
+            && canary == task
+        {
+            *self = Self::Open { until: now, times: *times };
         }
     }
 
@@ -287,7 +309,7 @@ mod tests {
         breaker.go(&"c".into(), at(102));
         assert!(matches!(breaker.ask(&settings, at(103)), Verdict::Wait(_)), "only one");
         assert!(!breaker.fail(&settings, &"b".into(), at(104), at(104)), "not the canary");
-        breaker.succeed(&"c".into(), at(110));
+        breaker.pass_time(&settings, at(110), |_, _| CanaryState::Through);
         let mut now = 110;
         for step in 0..Breaker::RAMP_STEPS {
             for n in 0..1 << step {
@@ -296,7 +318,7 @@ mod tests {
             }
             assert!(matches!(breaker.ask(&settings, at(now)), Verdict::Wait(_)));
             now += 20;
-            breaker.pass_time(&settings, at(now), |_| false);
+            breaker.pass_time(&settings, at(now), |_, _| CanaryState::Gone);
         }
         assert_eq!(breaker, Breaker::default());
     }
@@ -313,12 +335,12 @@ mod tests {
     fn a_canary_that_vanishes_does_not_hold_it_for_ever() {
         let (settings, mut breaker) = (settings(), opened());
         breaker.go(&"c".into(), at(102));
-        breaker.pass_time(&settings, at(201), |_| false);
+        breaker.pass_time(&settings, at(201), |_, _| CanaryState::Gone);
         assert!(matches!(breaker, Breaker::HalfOpen { .. }));
-        breaker.pass_time(&settings, at(202), |_| false);
+        breaker.pass_time(&settings, at(202), |_, _| CanaryState::Gone);
         assert_eq!(breaker.ask(&settings, at(202)), Verdict::Canary);
         breaker.go(&"d".into(), at(202));
-        breaker.pass_time(&settings, at(302), |_| true);
+        breaker.pass_time(&settings, at(302), |_, _| CanaryState::Running);
         assert_eq!(breaker.ask(&settings, at(302)), Verdict::Pass, "a long run counts as through");
     }
 }

@@ -299,10 +299,12 @@ impl Answer {
 }
 
 impl TaskMemory {
-    fn new(task: &Task, skew: SignedDuration, now: Timestamp) -> Self {
-        let mut fresh = Self {
+    /// What is known of a task that was never seen.
+    #[must_use]
+    pub fn blank(now: Timestamp) -> Self {
+        Self {
             first_seen: now,
-            state: task.state,
+            state: State::Unknown(-1),
             state_since: now,
             started: None,
             ended: None,
@@ -310,13 +312,17 @@ impl TaskMemory {
             failed_at: None,
             first_failed_at: None,
             last_error: Box::default(),
-            progress: task.progress,
+            progress: 0.0,
             progress_at: now,
             succeeded: None,
             canceled_by_us: false,
             gone_since: None,
             pending: None,
-        };
+        }
+    }
+
+    fn new(task: &Task, skew: SignedDuration, now: Timestamp) -> Self {
+        let mut fresh = Self { progress: task.progress, ..Self::blank(now) };
         fresh.enter_state(task, skew, now);
         fresh
     }
@@ -402,6 +408,17 @@ impl Memory {
                 None => self.rules.remove(&rule),
             };
         }
+    }
+
+    /// Takes over what `decide` wants remembered.
+    pub fn absorb(&mut self, changes: Changes) {
+        for (subject, rule, _) in &changes.progress {
+            self.dirty.progress.insert((subject.clone(), rule.clone()));
+        }
+        for (rule, _) in &changes.rules {
+            self.dirty.rules.insert(rule.clone());
+        }
+        self.restore(changes);
     }
 
     /// What changed since the last call of [`Memory::saved`].
@@ -659,7 +676,9 @@ impl Memory {
             };
             if let Some(progress) = self.rule_mut(&rule).kinds.get_mut(kind) {
                 progress.pending = None;
-                if !pending.accepted && outcome == Outcome::Effective {
+                if outcome == Outcome::Effective && pending.action.effect() == Effect::Remove {
+                    progress.attempts = 0;
+                } else if !pending.accepted && outcome == Outcome::Effective {
                     progress.attempts += 1;
                 }
             }
@@ -693,6 +712,44 @@ impl Memory {
                 progress.ineffective_why = format!("the server refused: {why}");
             }
             Answer::SkippedChanged(_) => task.pending = None,
+            Answer::Lost(_) => {}
+        }
+        if matches!(answer, Answer::Rejected(_) | Answer::SkippedChanged(_)) {
+            // It was not sent, so it tells a breaker nothing: another task may be its canary.
+            for (rule, memory) in &mut self.rules {
+                for breaker in memory.breakers.values_mut() {
+                    let before = breaker.clone();
+                    breaker.recall(id, now);
+                    if *breaker != before {
+                        self.dirty.rules.insert(rule.clone());
+                    }
+                }
+            }
+        }
+    }
+
+    /// Notes a whole-kind action that is about to be written down.
+    pub fn note_kind_intent(&mut self, rule: &RuleName, kind: &Kind, pending: KindPending) {
+        let progress = self.rule_mut(rule).kinds.entry(kind.clone()).or_default();
+        progress.last_action = Some(pending.at);
+        progress.pending = Some(pending);
+    }
+
+    /// Notes what the server answered to a whole-kind action.
+    pub fn note_kind_answer(&mut self, rule: &RuleName, kind: &Kind, answer: &Answer) {
+        let Some(progress) = self.rule_mut(rule).kinds.get_mut(kind) else { return };
+        match answer {
+            Answer::Accepted => {
+                if let Some(pending) = &mut progress.pending {
+                    pending.accepted = true;
+                    progress.attempts += 1;
+                }
+            }
+            Answer::Rejected(_) => {
+                progress.pending = None;
+                progress.attempts += 1;
+            }
+            Answer::SkippedChanged(_) => progress.pending = None,
             Answer::Lost(_) => {}
         }
     }

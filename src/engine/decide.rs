@@ -1,0 +1,1123 @@
+//! The one evaluator: rules, memory and a look at a server go in; actions, what to remember and the
+//! reasons come out. `run`, `plan`, `explain`, `test` and `backtest` all call it.
+
+use std::collections::{BTreeMap, HashMap};
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::backoff::draw;
+use super::breaker::{Breaker, BreakerKey, BreakerSettings, CanaryState, Verdict};
+use super::class::Class;
+use super::memory::{
+    Changes, GaveUp, KindProgress, Memory, Noticed, Progress, RuleMemory, Snapshot, Subject,
+    TaskMemory,
+};
+use super::predicate::{Side, View, format_duration};
+use super::rule::{Action, Effect, Identity, Mode, Rule, RuleSet};
+use super::task::{Fingerprint, Kind, RuleName, State, Task, TaskId};
+use super::trace::{Gate, Look, RuleTrace, TaskTrace, Waiting};
+use super::wait_hint::named_wait;
+
+/// The moment of a decision, and the seed of its draws.
+#[derive(Clone, Copy, Debug)]
+pub struct Tick {
+    /// The present moment.
+    pub now: Timestamp,
+    /// Shifts all draws of jitter. The same for all commands of one installation.
+    pub seed: u64,
+}
+
+/// What `decide` came to.
+#[derive(Clone, Debug, Default)]
+pub struct Decision {
+    /// The actions, those that are due first at the front. At most one a task.
+    pub actions: Vec<Planned>,
+    /// The tasks that rules let go of.
+    pub give_ups: Vec<GiveUp>,
+    /// Breakers that opened or closed.
+    pub breakers: Vec<BreakerChange>,
+    /// What must be remembered, to be taken over by [`Memory::absorb`].
+    pub memory: Changes,
+    /// The tasks that a rule has taken and that wait, with what they wait for.
+    pub waiting: Vec<Waiting>,
+    /// The next moment at which something may become due, if one is known.
+    pub next_due: Option<Timestamp>,
+}
+
+/// An action on a task, or on a whole kind.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Planned {
+    /// The rule that asks for it.
+    pub rule: RuleName,
+    /// What to do.
+    pub action: Action,
+    /// In earnest, or to be shown only.
+    pub mode: Mode,
+    /// The queue.
+    pub kind: Kind,
+    /// The task; `None` for a whole kind.
+    pub task: Option<Target>,
+    /// Why, in words.
+    pub reason: String,
+    /// Whether it is news: a dry run or a `notify` speaks once of a task in a state.
+    pub fresh: bool,
+}
+
+/// The task an action is about, as the decision saw it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Target {
+    /// Its id.
+    pub id: TaskId,
+    /// Its name, secrets out.
+    pub name: String,
+    /// What must be unchanged when the action goes out.
+    pub before: Fingerprint,
+    /// What the rule counts attempts on.
+    pub subject: Subject,
+    /// Which try this is, from 1.
+    pub attempt: u32,
+    /// Its error (the last one seen, if the server forgot it).
+    pub error: String,
+    /// The class of that error, if there is one.
+    pub class: Option<Class>,
+}
+
+/// That a rule let go of a task.
+#[derive(Clone, Debug, PartialEq)]
+pub struct GiveUp {
+    /// The rule.
+    pub rule: RuleName,
+    /// The queue.
+    pub kind: Kind,
+    /// The task.
+    pub task: Target,
+    /// Why, in words.
+    pub why: String,
+    /// Whether people are to be told.
+    pub notify: bool,
+}
+
+/// That a breaker opened or closed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BreakerChange {
+    /// The rule.
+    pub rule: RuleName,
+    /// What it is about, e.g. a mount.
+    pub key: String,
+    /// Until when it is open; `None` when it closed.
+    pub open_until: Option<Timestamp>,
+}
+
+/// Holds every task against the rules.
+#[must_use]
+pub fn decide(rules: &RuleSet, memory: &Memory, snapshot: &Snapshot, tick: Tick) -> Decision {
+    Evaluation::new(rules, memory, snapshot, tick).run(None).0
+}
+
+/// The same, with everything written down that was looked at for one task; `None` when the snapshot
+/// does not have it.
+#[must_use]
+pub fn explain(
+    rules: &RuleSet,
+    memory: &Memory,
+    snapshot: &Snapshot,
+    tick: Tick,
+    kind: &Kind,
+    id: &TaskId,
+) -> Option<TaskTrace> {
+    Evaluation::new(rules, memory, snapshot, tick).run(Some((kind, id))).1
+}
+
+/// A rule at work in one evaluation.
+struct RuleRun<'a> {
+    rule: &'a Rule,
+    mode: Mode,
+    asks_for_canceled: bool,
+    memory: RuleMemory,
+    changed: bool,
+    /// Whether this tick is a moment of its schedule, or it has none.
+    fires: bool,
+    in_hours: bool,
+    planned: u32,
+    planned_by_kind: HashMap<Kind, u32>,
+    /// Whether a task waits for nothing but room in a limit.
+    held_back: bool,
+    /// For a whole-kind action: the tasks it is about, by kind.
+    owned: BTreeMap<Kind, Owned>,
+}
+
+#[derive(Clone, Copy, Default)]
+struct Owned {
+    count: usize,
+    oldest: Option<Timestamp>,
+}
+
+/// A task that rules have taken, in file order.
+struct Candidate<'a> {
+    kind: &'a Kind,
+    task: &'a Task,
+    due: Timestamp,
+    claims: Vec<Claim>,
+    class: Option<Class>,
+    error: String,
+}
+
+/// A rule's claim on a task.
+struct Claim {
+    run: usize,
+    action: Action,
+    due: Timestamp,
+    subject: Subject,
+    attempts: u32,
+    breaker: Option<String>,
+    /// Whether it is what is left to do after the rule gave up.
+    farewell: bool,
+}
+
+struct Evaluation<'a> {
+    rules: &'a RuleSet,
+    memory: &'a Memory,
+    snapshot: &'a Snapshot,
+    tick: Tick,
+    runs: Vec<RuleRun<'a>>,
+    progress: HashMap<(Subject, RuleName), Progress>,
+    blank: TaskMemory,
+    decision: Decision,
+}
+
+impl<'a> Evaluation<'a> {
+    fn new(rules: &'a RuleSet, memory: &'a Memory, snapshot: &'a Snapshot, tick: Tick) -> Self {
+        let runs = rules
+            .rules
+            .iter()
+            .filter_map(|rule| RuleRun::new(rules, rule, memory, snapshot, tick))
+            .collect();
+        Self {
+            rules,
+            memory,
+            snapshot,
+            tick,
+            runs,
+            progress: HashMap::new(),
+            blank: TaskMemory::blank(tick.now),
+            decision: Decision::default(),
+        }
+    }
+
+    fn run(mut self, focus: Option<(&Kind, &TaskId)>) -> (Decision, Option<TaskTrace>) {
+        self.advance_breakers();
+        let mut trace = None;
+        let mut candidates = Vec::new();
+        let snapshot = self.snapshot;
+        for (kind, tasks) in &snapshot.kinds {
+            for task in tasks {
+                let looks = focus
+                    .is_some_and(|(k, id)| k == kind && *id == task.id)
+                    .then(|| TaskTrace::new(kind, task));
+                let is_focus = looks.is_some();
+                let mut looks = looks;
+                candidates.extend(self.look(kind, task, looks.as_mut()));
+                if is_focus {
+                    trace = looks;
+                }
+            }
+        }
+        candidates.sort_by(|a, b| {
+            a.due
+                .cmp(&b.due)
+                .then_with(|| a.kind.cmp(b.kind))
+                .then_with(|| a.task.id.cmp(&b.task.id))
+        });
+        for candidate in candidates {
+            let is_focus =
+                focus.is_some_and(|(k, id)| k == candidate.kind && *id == candidate.task.id);
+            self.weigh(&candidate, if is_focus { trace.as_mut() } else { None });
+        }
+        self.weigh_whole_kinds(trace.as_mut());
+        self.finish(trace)
+    }
+
+    /// Lets time and the fate of canaries work on the breakers.
+    fn advance_breakers(&mut self) {
+        let (now, memory, rules, flavour) =
+            (self.tick.now, self.memory, self.rules, self.snapshot.flavour);
+        for run in &mut self.runs {
+            let Some(settings) = &run.rule.breaker else { continue };
+            for (key, breaker) in &mut run.memory.breakers {
+                let before = breaker.clone();
+                breaker.pass_time(settings, now, |canary, since| {
+                    let found = memory.tasks.values().find_map(|tasks| tasks.get(canary));
+                    match found {
+                        Some(task) if task.gone_since.is_some() => CanaryState::Gone,
+                        None => CanaryState::Gone,
+                        Some(task) => match task.state {
+                            State::Succeeded => CanaryState::Through,
+                            State::Running => CanaryState::Running,
+                            State::Failed if task.failed_at.is_some_and(|at| at > since) => {
+                                let class =
+                                    rules.classes.classify(&task.last_error, flavour, task.state);
+                                if settings.only_throttled && class != Class::Throttled {
+                                    CanaryState::Through
+                                } else {
+                                    CanaryState::Failed
+                                }
+                            }
+                            State::Canceled | State::Failed => CanaryState::Gone,
+                            _ => CanaryState::Waiting,
+                        },
+                    }
+                });
+                run.changed |= *breaker != before;
+                note_breaker(&mut self.decision.breakers, run.rule, key, &before, breaker);
+            }
+            let count = run.memory.breakers.len();
+            run.memory.breakers.retain(|_, breaker| !breaker.is_idle());
+            run.changed |= run.memory.breakers.len() != count;
+        }
+    }
+
+    /// Finds the rules that take a task.
+    fn look(
+        &mut self,
+        kind: &'a Kind,
+        task: &'a Task,
+        mut trace: Option<&mut TaskTrace>,
+    ) -> Option<Candidate<'a>> {
+        let memory = self.memory;
+        let remembered = memory.task(kind, &task.id);
+        let blank = TaskMemory { state: task.state, ..self.blank.clone() };
+        let snapshot = self.snapshot;
+        let view = View::new(
+            &snapshot.server,
+            snapshot.flavour,
+            kind,
+            task,
+            remembered.unwrap_or(&blank),
+            &self.rules.classes,
+            self.tick.now,
+        );
+        let (mut taken, mut shown) = (false, false);
+        let mut claims = Vec::new();
+        for index in 0..self.runs.len() {
+            let run = &self.runs[index];
+            let rule = run.rule;
+            // A rule in dry run must not change what the live ones do.
+            if taken || (shown && run.mode == Mode::DryRun) {
+                if let Some(trace) = trace.as_deref_mut() {
+                    trace.rules.push(RuleTrace::new(rule, Look::TakenBefore));
+                    continue;
+                }
+                break;
+            }
+            let subject = match rule.identity {
+                Identity::Id => Subject::Task(kind.clone(), task.id.clone()),
+                Identity::Name => Subject::Name(kind.clone(), task.name.identity()),
+            };
+            let progress = self.progress_of(&subject, &rule.name);
+            let attempts = progress.map_or(0, |progress| progress.attempts);
+            let gave_up = progress.and_then(|progress| progress.gave_up.clone());
+            let left = gave_up.as_ref().and_then(|gave_up| {
+                gave_up.left.iter().copied().find(|action| action.fits(task.state))
+            });
+            let matched = if left.is_some() || gave_up.is_some() {
+                rule.condition.holds(&view, attempts) || left.is_some()
+            } else {
+                run.action_fits(&view)
+                    && rule.condition.holds(&view, attempts)
+                    && run.may_take(&view)
+            };
+            if let Some(trace) = trace.as_deref_mut() {
+                let mut look =
+                    RuleTrace::new(rule, if matched { Look::Taken } else { Look::NoMatch });
+                look.predicate = Some(rule.condition.trace(&view, attempts));
+                look.implied = run.implied(&view);
+                trace.rules.push(look);
+            }
+            if !matched {
+                continue;
+            }
+            let class = || (!view.error().is_empty()).then(|| view.class().clone());
+            if let Some(gave_up) = gave_up {
+                let Some(action) = left else {
+                    if let Some(trace) = trace.as_deref_mut() {
+                        trace
+                            .last_rule(|look| look.look = Look::LetGo { why: gave_up.why.clone() });
+                    }
+                    continue;
+                };
+                let due = self.tick.now;
+                claims.push(Claim {
+                    run: index,
+                    action,
+                    due,
+                    subject,
+                    attempts,
+                    breaker: None,
+                    farewell: true,
+                });
+            } else if let Some(why) = self.gives_up(rule, &view, progress) {
+                let progress = progress.cloned().unwrap_or_default();
+                let target = target(task, subject.clone(), attempts, view.error(), class());
+                let left = self.give_up(index, kind, target, progress, &why);
+                if let Some(trace) = trace.as_deref_mut() {
+                    trace.last_rule(|look| look.look = Look::LetGo { why: why.clone() });
+                }
+                let Some(action) = left else { continue };
+                let due = self.tick.now;
+                claims.push(Claim {
+                    run: index,
+                    action,
+                    due,
+                    subject,
+                    attempts,
+                    breaker: None,
+                    farewell: true,
+                });
+            } else {
+                let due = self.due(rule, &view, &subject, progress);
+                let breaker = self.feed_breaker(index, &view, &subject);
+                let run = &mut self.runs[index];
+                if rule.action.is_whole_kind() {
+                    let owned = run.owned.entry(kind.clone()).or_default();
+                    owned.count += 1;
+                    let failed = view.memory.failed_at.unwrap_or(view.memory.state_since);
+                    owned.oldest = Some(owned.oldest.map_or(failed, |oldest| oldest.min(failed)));
+                } else {
+                    let action = rule.action;
+                    claims.push(Claim {
+                        run: index,
+                        action,
+                        due,
+                        subject,
+                        attempts,
+                        breaker,
+                        farewell: false,
+                    });
+                }
+            }
+            if !rule.continues {
+                match self.runs[index].mode {
+                    Mode::DryRun => shown = true,
+                    _ => taken = true,
+                }
+            }
+        }
+        if let Some(trace) = trace.as_deref_mut() {
+            trace.error = view.error().to_owned();
+            trace.class = (!view.error().is_empty()).then(|| view.class().clone());
+        }
+        let due = claims.iter().map(|claim| claim.due).min()?;
+        let error = view.error().to_owned();
+        let class = (!error.is_empty()).then(|| view.class().clone());
+        Some(Candidate { kind, task, due, claims, class, error })
+    }
+
+    fn progress_of(&self, subject: &Subject, rule: &RuleName) -> Option<&Progress> {
+        // What this evaluation wrote comes before what was remembered.
+        if !self.progress.is_empty()
+            && let Some(progress) = self.progress.get(&(subject.clone(), rule.clone()))
+        {
+            return Some(progress);
+        }
+        self.memory.progress_of(subject, rule)
+    }
+
+    /// Why a rule lets go of a task it could take, if it does.
+    fn gives_up(
+        &self,
+        rule: &Rule,
+        view: &View<'_>,
+        progress: Option<&Progress>,
+    ) -> Option<String> {
+        if rule.action == Action::Notify || rule.action.is_whole_kind() {
+            return None;
+        }
+        if view.memory.pending.is_some() {
+            return None;
+        }
+        if let Some(progress) = progress {
+            if progress.ineffective >= 2 {
+                let why = &progress.ineffective_why;
+                return Some(format!("{} did not take twice in a row: {why}", rule.action));
+            }
+            if rule.max_attempts.is_some_and(|max| progress.attempts >= max) {
+                return Some(format!("all {} attempts are used up", progress.attempts));
+            }
+        }
+        let limit = rule.give_up_after?;
+        let first = match (progress.and_then(|p| p.first_failure), view.memory.first_failed_at) {
+            (Some(ours), Some(seen)) => ours.min(seen),
+            (ours, seen) => ours.or(seen)?,
+        };
+        let elapsed = Duration::try_from(self.tick.now.duration_since(first)).unwrap_or_default();
+        (elapsed >= limit).then(|| {
+            format!(
+                "the first failure was {} ago, and the rule tries for {}",
+                format_duration(elapsed),
+                format_duration(limit)
+            )
+        })
+    }
+
+    /// Lets go of a task; returns what `on_give_up` still wants done to it.
+    fn give_up(
+        &mut self,
+        index: usize,
+        kind: &Kind,
+        task: Target,
+        mut progress: Progress,
+        why: &str,
+    ) -> Option<Action> {
+        let run = &self.runs[index];
+        // A dry run lets go without a word: nothing it would have done was done.
+        if run.mode == Mode::DryRun {
+            return None;
+        }
+        let rule = run.rule;
+        let left: Vec<Action> =
+            rule.on_give_up.iter().copied().filter(|action| *action != Action::Notify).collect();
+        let next = left.iter().copied().find(|action| action.fits(task.before.state));
+        progress.gave_up = Some(GaveUp { at: self.tick.now, why: why.to_owned(), left });
+        self.progress.insert((task.subject.clone(), rule.name.clone()), progress);
+        self.decision.give_ups.push(GiveUp {
+            rule: rule.name.clone(),
+            kind: kind.clone(),
+            task,
+            why: why.to_owned(),
+            notify: rule.on_give_up.contains(&Action::Notify),
+        });
+        next
+    }
+
+    /// When the rule's next action on the task is due, limits aside.
+    fn due(
+        &self,
+        rule: &Rule,
+        view: &View<'_>,
+        subject: &Subject,
+        progress: Option<&Progress>,
+    ) -> Timestamp {
+        let now = self.tick.now;
+        let attempts = progress.map_or(0, |progress| progress.attempts);
+        let refused = progress.map_or(0, |progress| progress.ineffective);
+        // A moment that lies ahead, by a clock that was set back, is worth no more than now.
+        let last = progress.and_then(|progress| progress.last_action).map(|at| at.min(now));
+        let (from, tries) = match rule.action.effect() {
+            Effect::Retry => {
+                let failed = view.memory.failed_at.unwrap_or(view.memory.state_since).min(now);
+                (last.map_or(failed, |last| last.max(failed)), attempts.max(refused))
+            }
+            Effect::Cancel | Effect::Remove => match last {
+                Some(last) => (last, attempts.max(refused).saturating_sub(1)),
+                None => return now,
+            },
+            Effect::None => return now,
+        };
+        let id = match subject {
+            Subject::Task(_, id) => id.to_string(),
+            Subject::Name(_, name) => format!("{name:016x}"),
+        };
+        let server = self.snapshot.server.as_str();
+        let parts = [server, view.kind.as_str(), &id, rule.name.as_str(), &tries.to_string()];
+        let mut wait = rule.backoff.wait(tries, draw(self.tick.seed, &parts));
+        if rule.action.effect() == Effect::Retry
+            && let Some(named) = named_wait(view.error(), rule.retry_after.as_ref())
+        {
+            wait = wait.max(named);
+        }
+        from.checked_add(wait).unwrap_or(Timestamp::MAX)
+    }
+
+    /// Tells the rule's breaker of a failure it has not heard of; returns the breaker's key.
+    fn feed_breaker(&mut self, index: usize, view: &View<'_>, subject: &Subject) -> Option<String> {
+        let rule = self.runs[index].rule;
+        let settings = rule.breaker.as_ref()?;
+        let key = breaker_key(settings, view)?;
+        let progress = self.progress_of(subject, &rule.name);
+        let now = self.tick.now;
+        let failed_at = view.memory.failed_at.filter(|_| view.task.state == State::Failed);
+        if let Some(failed_at) = failed_at
+            && progress.is_none_or(|progress| progress.breaker_counted != Some(failed_at))
+            && Duration::try_from(now.duration_since(failed_at)).unwrap_or_default()
+                <= settings.within
+            && self.runs[index].mode == Mode::Live
+        {
+            let retried = progress.is_some_and(|progress| progress.attempts > 0);
+            if (retried && !settings.only_throttled) || *view.class() == Class::Throttled {
+                let mut progress = progress.cloned().unwrap_or_default();
+                progress.breaker_counted = Some(failed_at);
+                self.progress.insert((subject.clone(), rule.name.clone()), progress);
+                let run = &mut self.runs[index];
+                let breaker = run.memory.breakers.entry(key.clone()).or_default();
+                let before = breaker.clone();
+                breaker.fail(settings, &view.task.id, failed_at, now);
+                run.changed = true;
+                note_breaker(&mut self.decision.breakers, rule, &key, &before, breaker);
+            }
+        }
+        Some(key)
+    }
+
+    /// Decides which of the rules that took a task acts on it now, if any.
+    fn weigh(&mut self, candidate: &Candidate<'a>, mut trace: Option<&mut TaskTrace>) {
+        let now = self.tick.now;
+        let mut acted = false;
+        for claim in &candidate.claims {
+            let pending = self
+                .memory
+                .task(candidate.kind, &candidate.task.id)
+                .and_then(|task| task.pending.as_ref())
+                .map(|pending| pending.at);
+            let notify = claim.action == Action::Notify;
+            let mut gates = Vec::new();
+            if acted && !notify {
+                gates.push(Gate::OneAction);
+            }
+            if let Some(since) = pending.filter(|_| !notify) {
+                gates.push(Gate::Judging { since });
+            }
+            self.gates(candidate, claim, trace.is_some(), &mut gates);
+            let run = &self.runs[claim.run];
+            let state = Noticed {
+                state: candidate.task.state,
+                since: self
+                    .memory
+                    .task(candidate.kind, &candidate.task.id)
+                    .map_or(now, |task| task.state_since),
+            };
+            let progress =
+                self.progress_of(&claim.subject, &run.rule.name).cloned().unwrap_or_default();
+            let fresh = progress.noticed.as_ref() != Some(&state);
+            if notify && !fresh {
+                gates.push(Gate::Noticed);
+            }
+            if let Some(trace) = trace.as_deref_mut() {
+                let look = if gates.is_empty() { Look::Acts } else { Look::Waits };
+                trace.rule(&run.rule.name, |rule| {
+                    if !matches!(rule.look, Look::LetGo { .. }) {
+                        rule.look = look;
+                    }
+                    rule.gates.clone_from(&gates);
+                    rule.attempts = claim.attempts;
+                    rule.due = Some(claim.due);
+                });
+            }
+            if let Some(gate) = gates.first() {
+                if gate.is_room() {
+                    self.runs[claim.run].held_back = true;
+                }
+                self.wait(candidate.kind, Some(&candidate.task.id), claim.run, gate.clone());
+                continue;
+            }
+            let mode = run.mode;
+            let live = mode == Mode::Live;
+            if notify || mode == Mode::DryRun {
+                let noticed = Progress { noticed: Some(state), ..progress };
+                if fresh {
+                    self.progress.insert((claim.subject.clone(), run.rule.name.clone()), noticed);
+                }
+            }
+            let reason = self.reason(candidate, claim);
+            self.decision.actions.push(Planned {
+                rule: self.runs[claim.run].rule.name.clone(),
+                action: claim.action,
+                mode,
+                kind: candidate.kind.clone(),
+                task: Some(target(
+                    candidate.task,
+                    claim.subject.clone(),
+                    claim.attempts,
+                    &candidate.error,
+                    candidate.class.clone(),
+                )),
+                reason,
+                fresh: live && !notify || fresh,
+            });
+            if !notify {
+                // What a dry run would do keeps no live rule from acting.
+                acted |= live;
+                let run = &mut self.runs[claim.run];
+                run.planned += 1;
+                *run.planned_by_kind.entry(candidate.kind.clone()).or_default() += 1;
+                if live {
+                    run.count_minute(now);
+                    if let Some(key) = &claim.breaker
+                        && let Some(breaker) = run.memory.breakers.get_mut(key)
+                    {
+                        breaker.go(&candidate.task.id, now);
+                    }
+                }
+            }
+        }
+    }
+
+    /// What keeps a claim from acting now; the first only, unless `all` are asked for.
+    fn gates(&self, candidate: &Candidate<'_>, claim: &Claim, all: bool, gates: &mut Vec<Gate>) {
+        let now = self.tick.now;
+        let run = &self.runs[claim.run];
+        let rule = run.rule;
+        let enough = |gates: &Vec<Gate>| !all && !gates.is_empty();
+        run.common_gates(now, gates);
+        if enough(gates) {
+            return;
+        }
+        if claim.due > now {
+            gates.push(Gate::Backoff {
+                until: claim.due,
+                attempt: claim.attempts + 1,
+                of: rule.max_attempts,
+            });
+        }
+        if enough(gates) || claim.action == Action::Notify || claim.farewell {
+            return;
+        }
+        if let (Some(settings), Some(key)) = (&rule.breaker, &claim.breaker)
+            && let Some(breaker) = run.memory.breakers.get(key)
+            && let Verdict::Wait(until) = breaker.ask(settings, now)
+        {
+            gates.push(Gate::Breaker { key: key.clone(), until });
+        }
+        if enough(gates) {
+            return;
+        }
+        let list = self.snapshot.kinds.get(candidate.kind).map_or(&[][..], Vec::as_slice);
+        let planned_here = run.planned_by_kind.get(candidate.kind).copied().unwrap_or(0);
+        if let Some(below) = rule.limits.only_if_undone_below {
+            let undone = list.iter().filter(|task| !task.state.is_done()).count();
+            let undone = u32::try_from(undone).unwrap_or(u32::MAX);
+            let undone = match rule.action.effect() {
+                Effect::Retry => undone.saturating_add(planned_here),
+                _ => undone,
+            };
+            if undone >= below {
+                gates.push(Gate::Undone { undone, below });
+            }
+        }
+        if let Some(share) = rule.limits.max_share {
+            let at_most = share_of(share, list.len());
+            if planned_here >= at_most {
+                gates.push(Gate::MaxShare { at_most, of: list.len() });
+            }
+        }
+        if let Some(limit) = rule.limits.per_tick
+            && run.planned >= limit
+        {
+            gates.push(Gate::PerTick { limit });
+        }
+        if let Some(limit) = rule.limits.per_hour {
+            let in_hour: u32 = run.memory.minutes.values().sum();
+            let in_hour = if run.mode == Mode::Live { in_hour } else { in_hour + run.planned };
+            if in_hour >= limit {
+                let oldest = run.memory.minutes.keys().next().copied().unwrap_or(0);
+                let until = Timestamp::from_second((oldest + 61) * 60).unwrap_or(now);
+                gates.push(Gate::PerHour { limit, until });
+            }
+        }
+    }
+
+    /// Notes that a task (or a whole kind) waits.
+    fn wait(&mut self, kind: &Kind, id: Option<&TaskId>, run: usize, gate: Gate) {
+        if let Some(until) = gate.until().filter(|until| *until > self.tick.now) {
+            let next = self.decision.next_due.map_or(until, |next| next.min(until));
+            self.decision.next_due = Some(next);
+        }
+        self.decision.waiting.push(Waiting {
+            kind: kind.clone(),
+            task: id.cloned(),
+            rule: self.runs[run].rule.name.clone(),
+            gate,
+        });
+    }
+
+    fn reason(&self, candidate: &Candidate<'_>, claim: &Claim) -> String {
+        let rule = self.runs[claim.run].rule;
+        let now = self.tick.now;
+        let memory = self.memory.task(candidate.kind, &candidate.task.id);
+        let since = memory.map_or(now, |memory| memory.state_since);
+        let ago =
+            format_duration(Duration::try_from(now.duration_since(since)).unwrap_or_default());
+        let state = candidate.task.state;
+        if claim.farewell {
+            return format!("on_give_up: the rule gave the task up; {state} for {ago}");
+        }
+        match claim.action.effect() {
+            Effect::Retry => match rule.max_attempts {
+                Some(max) => format!("{state} for {ago}; attempt {} of {max}", claim.attempts + 1),
+                None => format!("{state} for {ago}; attempt {}", claim.attempts + 1),
+            },
+            Effect::Cancel if state == State::Running => {
+                let stalled = memory.map_or(now, |memory| memory.progress_at);
+                let stalled = Duration::try_from(now.duration_since(stalled)).unwrap_or_default();
+                let progress = candidate.task.progress;
+                format!("running for {ago}, at {progress}% for {}", format_duration(stalled))
+            }
+            _ => format!("{state} for {ago}"),
+        }
+    }
+
+    /// Decides about the actions that act on a whole kind.
+    fn weigh_whole_kinds(&mut self, mut trace: Option<&mut TaskTrace>) {
+        let now = self.tick.now;
+        let snapshot = self.snapshot;
+        for index in 0..self.runs.len() {
+            let rule = self.runs[index].rule;
+            if !rule.action.is_whole_kind() {
+                continue;
+            }
+            self.forget_finished_kinds(index);
+            let owned = std::mem::take(&mut self.runs[index].owned);
+            for (kind, owned) in owned {
+                let tasks = snapshot.kinds.get(&kind).map_or(&[][..], Vec::as_slice);
+                let gates = self.whole_kind_gates(index, &kind, owned, tasks);
+                if let Some(trace) = trace.as_deref_mut().filter(|trace| trace.kind == kind) {
+                    trace.rule(&rule.name, |look| {
+                        if look.look == Look::Taken {
+                            look.look = if gates.is_empty() { Look::Acts } else { Look::Waits };
+                            look.gates.clone_from(&gates);
+                        }
+                    });
+                }
+                if let Some(gate) = gates.into_iter().next() {
+                    self.wait(&kind, None, index, gate);
+                    continue;
+                }
+                let run = &mut self.runs[index];
+                if run.mode == Mode::Live {
+                    run.memory.kinds.entry(kind.clone()).or_default().last_action = Some(now);
+                    run.count_minute(now);
+                }
+                run.planned += 1;
+                self.decision.actions.push(Planned {
+                    rule: rule.name.clone(),
+                    action: rule.action,
+                    mode: run.mode,
+                    reason: format!(
+                        "{} of {} tasks of kind {kind} are meant",
+                        owned.count,
+                        tasks.len()
+                    ),
+                    kind,
+                    task: None,
+                    fresh: true,
+                });
+            }
+        }
+    }
+
+    /// A kind in which nothing is left to do starts anew.
+    fn forget_finished_kinds(&mut self, index: usize) {
+        let snapshot = self.snapshot;
+        let run = &mut self.runs[index];
+        let (owned, retries) = (&run.owned, run.rule.action.effect() == Effect::Retry);
+        let count = run.memory.kinds.len();
+        run.memory.kinds.retain(|kind, progress| {
+            let finished = snapshot.kinds.get(kind).is_some_and(|tasks| {
+                !owned.contains_key(kind)
+                    && !(retries && tasks.iter().any(|task| !task.state.is_done()))
+            });
+            !finished || progress.pending.is_some()
+        });
+        run.changed |= run.memory.kinds.len() != count;
+    }
+
+    fn whole_kind_gates(
+        &self,
+        index: usize,
+        kind: &Kind,
+        owned: Owned,
+        tasks: &[Task],
+    ) -> Vec<Gate> {
+        let now = self.tick.now;
+        let run = &self.runs[index];
+        let rule = run.rule;
+        let mut gates = Vec::new();
+        run.common_gates(now, &mut gates);
+        let fresh = KindProgress::default();
+        let progress = run.memory.kinds.get(kind).unwrap_or(&fresh);
+        if let Some(pending) = &progress.pending {
+            gates.push(Gate::Judging { since: pending.at });
+        }
+        let retries = rule.action.effect() == Effect::Retry;
+        if rule.max_attempts.is_some_and(|max| progress.attempts >= max) {
+            gates.push(Gate::Exhausted { attempts: progress.attempts });
+        }
+        let from = match progress.last_action {
+            Some(last) if progress.attempts > 0 => {
+                Some((last.min(now), progress.attempts - u32::from(!retries)))
+            }
+            _ if retries => owned.oldest.map(|oldest| (oldest.min(now), 0)),
+            _ => None,
+        };
+        if let Some((from, tries)) = from {
+            let parts = [
+                self.snapshot.server.as_str(),
+                kind.as_str(),
+                rule.name.as_str(),
+                &tries.to_string(),
+            ];
+            let wait = rule.backoff.wait(tries, draw(self.tick.seed, &parts));
+            let until = from.checked_add(wait).unwrap_or(Timestamp::MAX);
+            if until > now {
+                let attempt = progress.attempts + 1;
+                gates.push(Gate::Backoff { until, attempt, of: rule.max_attempts });
+            }
+        }
+        if retries {
+            let canceled = tasks
+                .iter()
+                .filter(|task| {
+                    self.memory.task(kind, &task.id).is_some_and(|memory| {
+                        let view = self.view(kind, task, memory);
+                        task.state == State::Failed
+                            && (memory.is_stale_failure(task) || canceled_by_person(&view))
+                    })
+                })
+                .count();
+            if canceled > 0 {
+                gates.push(Gate::WouldRetryUnmeant { count: canceled });
+            }
+        }
+        if let Some(below) = rule.limits.only_if_undone_below {
+            let undone = tasks.iter().filter(|task| !task.state.is_done()).count();
+            let undone = u32::try_from(undone).unwrap_or(u32::MAX);
+            if undone >= below {
+                gates.push(Gate::Undone { undone, below });
+            }
+        }
+        gates
+    }
+
+    fn view(&self, kind: &'a Kind, task: &'a Task, memory: &'a TaskMemory) -> View<'a> {
+        let (server, flavour) = (&self.snapshot.server, self.snapshot.flavour);
+        View::new(server, flavour, kind, task, memory, &self.rules.classes, self.tick.now)
+    }
+
+    fn finish(mut self, trace: Option<TaskTrace>) -> (Decision, Option<TaskTrace>) {
+        let now = self.tick.now;
+        for mut run in self.runs {
+            if run.memory.firing.is_some() && !run.held_back && self.snapshot.unread.is_empty() {
+                run.memory.firing = None;
+                run.changed = true;
+            }
+            if let Some(next) =
+                run.rule.schedule.as_ref().and_then(|schedule| schedule.next_after(now))
+            {
+                let due = self.decision.next_due.map_or(next, |due| due.min(next));
+                self.decision.next_due = Some(due);
+            }
+            if run.changed {
+                self.decision.memory.rules.push((run.rule.name.clone(), Some(run.memory)));
+            }
+        }
+        self.decision.memory.progress = self
+            .progress
+            .into_iter()
+            .map(|((subject, rule), progress)| (subject, rule, Some(progress)))
+            .collect();
+        (self.decision, trace)
+    }
+}
+
+impl<'a> RuleRun<'a> {
+    fn new(
+        rules: &'a RuleSet,
+        rule: &'a Rule,
+        memory: &Memory,
+        snapshot: &Snapshot,
+        tick: Tick,
+    ) -> Option<Self> {
+        let mode = rules.mode_of(rule, &snapshot.server);
+        if mode == Mode::Off {
+            return None;
+        }
+        let now = tick.now;
+        let mut memory = memory.rules.get(&rule.name).cloned().unwrap_or_default();
+        let mut changed = false;
+        if let Some(schedule) = &rule.schedule {
+            // A rule that was never looked at starts now, and so does one whose clock was set back.
+            let seen = memory.schedule_seen.filter(|seen| *seen <= now);
+            match seen {
+                None => {
+                    memory.schedule_seen = Some(now);
+                    changed = true;
+                }
+                Some(seen) => {
+                    if let Some(firing) = schedule.fired_between(seen, now) {
+                        memory.firing = Some(firing);
+                        memory.schedule_seen = Some(now);
+                        changed = true;
+                    }
+                }
+            }
+        }
+        let minute = now.as_second().div_euclid(60);
+        memory.minutes.retain(|at, _| *at > minute - 60 && *at <= minute);
+        if memory
+            .paused
+            .as_ref()
+            .is_some_and(|paused| paused.until.is_some_and(|until| until <= now))
+        {
+            memory.paused = None;
+            changed = true;
+        }
+        Some(Self {
+            rule,
+            mode,
+            asks_for_canceled: rule.asks_for_canceled(),
+            fires: rule.schedule.is_none() || memory.firing.is_some(),
+            in_hours: rule.only_during.as_ref().is_none_or(|hours| hours.contains(now)),
+            memory,
+            changed,
+            planned: 0,
+            planned_by_kind: HashMap::new(),
+            held_back: false,
+            owned: BTreeMap::new(),
+        })
+    }
+
+    /// Whether the rule's action has its meaning on the task's state.
+    fn action_fits(&self, view: &View<'_>) -> bool {
+        let state = view.task.state;
+        self.rule.action.fits(state)
+            && (state != State::Canceled
+                || self.rule.action.effect() != Effect::Retry
+                || self.asks_for_canceled)
+    }
+
+    /// Whether nothing else about the task forbids it: a retry never touches what a person
+    /// canceled, unless asked to, nor what had succeeded.
+    fn may_take(&self, view: &View<'_>) -> bool {
+        self.rule.action.effect() != Effect::Retry
+            || !(view.memory.is_stale_failure(view.task)
+                || (!self.asks_for_canceled && canceled_by_person(view)))
+    }
+
+    /// What the engine itself asks of a task beside the rule's matchers, where it does not hold.
+    fn implied(&self, view: &View<'_>) -> Option<String> {
+        let state = view.task.state;
+        if !self.rule.action.fits(state) {
+            return Some(format!(
+                "{} does nothing good to a task that is {state}",
+                self.rule.action
+            ));
+        }
+        if !self.action_fits(view)
+            || (self.rule.action.effect() == Effect::Retry
+                && !self.asks_for_canceled
+                && canceled_by_person(view))
+        {
+            return Some(
+                "a task that a person canceled is retried only by a rule that says \
+                 `state: canceled` or `class: canceled`"
+                    .to_owned(),
+            );
+        }
+        (!self.may_take(view)).then(|| {
+            "the task had succeeded; a restart of the server lists it as failed again".to_owned()
+        })
+    }
+
+    fn common_gates(&self, now: Timestamp, gates: &mut Vec<Gate>) {
+        if let Some(paused) = &self.memory.paused {
+            gates.push(Gate::Paused { until: paused.until, why: paused.why.clone() });
+        }
+        if !self.fires {
+            let until = self.rule.schedule.as_ref().and_then(|schedule| schedule.next_after(now));
+            gates.push(Gate::Schedule { until });
+        }
+        if !self.in_hours {
+            let until = self.rule.only_during.as_ref().and_then(|hours| hours.next_open(now));
+            gates.push(Gate::OffHours { until });
+        }
+    }
+
+    fn count_minute(&mut self, now: Timestamp) {
+        *self.memory.minutes.entry(now.as_second().div_euclid(60)).or_default() += 1;
+        self.changed = true;
+    }
+}
+
+fn target(
+    task: &Task,
+    subject: Subject,
+    attempts: u32,
+    error: &str,
+    class: Option<Class>,
+) -> Target {
+    Target {
+        id: task.id.clone(),
+        name: task.name.shown().to_owned(),
+        before: task.fingerprint(),
+        subject,
+        attempt: attempts + 1,
+        error: error.to_owned(),
+        class,
+    }
+}
+
+/// Whether a task counts as canceled by a person (CONTRACT.md, "Error texts": on `AList` a cancel
+/// cannot be told from other ends with `context canceled`).
+fn canceled_by_person(view: &View<'_>) -> bool {
+    !view.memory.canceled_by_us
+        && matches!(view.task.state, State::Failed | State::Canceled)
+        && (view.task.state == State::Canceled
+            || (!view.error().is_empty() && *view.class() == Class::Canceled))
+}
+
+fn breaker_key(settings: &BreakerSettings, view: &View<'_>) -> Option<String> {
+    let mount = |side| {
+        let place = view.location(side)?;
+        let mount = place.mount.trim_end_matches('/');
+        if !mount.is_empty() {
+            return Some(mount.to_owned());
+        }
+        // A download names a path only; its first part is the mount as people make them.
+        let first = place.path.split('/').find(|part| !part.is_empty())?;
+        Some(format!("/{first}"))
+    };
+    match settings.by {
+        BreakerKey::DstMount => mount(Side::Dst),
+        BreakerKey::SrcMount => mount(Side::Src),
+        BreakerKey::Kind => Some(view.kind.to_string()),
+        BreakerKey::Server => Some(view.server.to_string()),
+    }
+}
+
+fn note_breaker(
+    changes: &mut Vec<BreakerChange>,
+    rule: &Rule,
+    key: &str,
+    before: &Breaker,
+    after: &Breaker,
+) {
+    let open = |breaker: &Breaker| match breaker {
+        Breaker::Open { until, .. } => Some(*until),
+        _ => None,
+    };
+    let closed = |breaker: &Breaker| matches!(breaker, Breaker::Closed { .. });
+    if (open(after).is_some() && open(before).is_none()) || (closed(after) && !closed(before)) {
+        changes.push(BreakerChange {
+            rule: rule.name.clone(),
+            key: key.to_owned(),
+            open_until: open(after),
+        });
+    }
+}
+
+/// This share of so many tasks, rounded down, but one at the least.
+#[allow(
+    clippy::cast_precision_loss,
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "the share is 0 to 1 and lists are far below 2^32 tasks"
+)]
+fn share_of(share: f64, count: usize) -> u32 {
+    ((share * count as f64) as u32).max(1)
+}
+
+/// How long until a moment, for people; zero when it is past.
+#[must_use]
+pub fn until(now: Timestamp, moment: Timestamp) -> Duration {
+    Duration::try_from(moment.duration_since(now).max(SignedDuration::ZERO)).unwrap_or_default()
+}
