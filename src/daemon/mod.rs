@@ -1,0 +1,6 @@
+//! The loop: poll, fold, decide, act, record. The only place that acts on a server.
+
+pub mod act;
+pub mod reload;
+pub mod supervise;
+pub mod watch;
