@@ -14,7 +14,7 @@ use super::settings::{Flavour, Settings};
 /// Wrong logins after which the address is locked out (CONTRACT.md, "Answers").
 const WRONG_LOGINS: u32 = 5;
 /// How long the lock lasts after the last refused try.
-const LOCKED_FOR: Duration = Duration::from_mins(5);
+const LOCKED_FOR: Duration = Duration::from_secs(300);
 
 /// The rights of a user.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

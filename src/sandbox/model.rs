@@ -23,6 +23,10 @@ use super::settings::{Flavour, Pool, Settings};
 const QUIET: Duration = Duration::from_secs(3);
 /// A task below this size reports no progress, as was seen with files of a few bytes.
 const SHOWS_PROGRESS: u64 = 64;
+/// What Go says of work that was told to stop.
+const CANCELED: &str = "context canceled";
+/// The window in which a storage counts starts.
+const MINUTE: Duration = Duration::from_secs(60);
 
 /// The state of a task (CONTRACT.md, "Task").
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -227,7 +231,7 @@ struct Task {
     listed: bool,
     state: State,
     shown_as: Option<i64>,
-    status: &'static str,
+    status: String,
     error: String,
     progress: f64,
     started: Option<Timestamp>,
@@ -472,19 +476,60 @@ impl Model {
     /// Adds a task that is over already, as if it had run before the sandbox began.
     pub fn add_finished(&mut self, script: TaskScript, state: State, error: &str) -> String {
         let at = self.make(script);
+        let view = self.view_at(at);
+        let total_bytes = self.tasks[at].script.total_bytes;
+        let succeeded = state == State::Succeeded;
+        let view = TaskView {
+            state,
+            error: error.to_owned(),
+            started: Some(self.now),
+            ended: Some(self.now),
+            total_bytes: if succeeded { total_bytes } else { 0 },
+            progress: if succeeded { finished_progress(total_bytes) } else { 0.0 },
+            ..view
+        };
+        self.place_at(at, &view);
+        view.id
+    }
+
+    /// Adds a task that looks exactly like `view`, its id included. A pending one waits for a worker;
+    /// a running one has stalled; what it does when it runs again is in its script, whose name and
+    /// creator must be the view's.
+    pub fn place(&mut self, script: TaskScript, view: &TaskView) {
+        let at = self.make(script);
+        self.by_id.remove(&self.tasks[at].id);
+        self.by_id.insert(view.id.clone(), at);
+        self.tasks[at].id.clone_from(&view.id);
+        self.place_at(at, view);
+    }
+
+    fn place_at(&mut self, at: usize, view: &TaskView) {
         self.list(at);
-        let now = self.now;
         let task = &mut self.tasks[at];
-        task.state = state;
-        task.error = error.to_owned();
-        task.started = Some(now);
-        task.ended = Some(now);
-        if state == State::Succeeded {
-            task.has_succeeded = true;
-            task.total_bytes = task.script.total_bytes;
-            task.progress = finished_progress(task.total_bytes);
+        task.state = view.state;
+        task.shown_as = view.shown_as;
+        task.status.clone_from(&view.status);
+        task.error.clone_from(&view.error);
+        task.progress = view.progress;
+        task.started = view.started;
+        task.ended = view.ended;
+        task.total_bytes = view.total_bytes;
+        task.has_succeeded = view.state == State::Succeeded;
+        task.context_canceled = matches!(view.state, State::Canceling | State::Canceled);
+        match view.state {
+            State::Pending | State::WaitingRetry => self.enqueue(at, Trigger::Initial),
+            State::Running => {
+                let kind = task.kind;
+                let started = view.started.unwrap_or(self.now);
+                let attempt = AttemptScript {
+                    reaches: view.progress,
+                    ..AttemptScript::stall(Duration::ZERO)
+                };
+                self.kinds[kind].free = self.kinds[kind].free.saturating_sub(1);
+                self.run(at, Trigger::Initial, started, attempt, false);
+            }
+            _ => {}
         }
-        task.id.clone()
     }
 
     fn kind_at(&mut self, name: &str) -> usize {
@@ -518,7 +563,7 @@ impl Model {
             listed: false,
             state: State::Pending,
             shown_as: None,
-            status: "",
+            status: String::new(),
             error: String::new(),
             progress: 0.0,
             started: None,
@@ -572,14 +617,14 @@ impl Model {
         task.queued -= 1;
         if task.state == State::Canceling {
             task.state = State::Canceled;
-            task.error = "context canceled".to_owned();
+            CANCELED.clone_into(&mut task.error);
             return;
         }
         if task.context_canceled && !self.settings.allow_retry_canceled {
             match self.settings.flavour {
                 Flavour::OpenList => {
                     task.state = State::Canceled;
-                    task.error = "context canceled".to_owned();
+                    CANCELED.clone_into(&mut task.error);
                 }
                 Flavour::AList => {
                     task.state = State::Failed;
@@ -600,7 +645,6 @@ impl Model {
         self.noise(at);
         let refused = self.tasks[at].script.mount.clone().and_then(|mount| self.throttle(&mount));
         let throttled = refused.is_some();
-        let serial = self.serial();
         let now = self.now;
         let task = &mut self.tasks[at];
         let attempt = if let Some(error) = refused {
@@ -609,7 +653,6 @@ impl Model {
             task.next_attempt += 1;
             task.script.attempt(task.next_attempt - 1)
         };
-        let moving = attempt.reaches > 0.0 && !attempt.duration.is_zero();
         task.state = State::Running;
         task.started = Some(now);
         task.ended = None;
@@ -617,26 +660,35 @@ impl Model {
             task.total_bytes = task.script.total_bytes;
             task.progress = 0.0;
         }
-        task.status = status(&task.script.kind, attempt.reaches > 0.0);
+        status(&task.script.kind, attempt.reaches > 0.0).clone_into(&mut task.status);
+        self.run(at, trigger, now, attempt, throttled);
+    }
+
+    /// A worker begins an attempt.
+    fn run(
+        &mut self,
+        at: usize,
+        trigger: Trigger,
+        started: Timestamp,
+        attempt: AttemptScript,
+        throttled: bool,
+    ) {
+        let serial = self.serial();
+        let task = &mut self.tasks[at];
         task.running.push(serial);
         task.max_concurrent = task.max_concurrent.max(task.running.len());
         task.executions_after_success += usize::from(task.has_succeeded);
-        task.executions.push(Execution {
-            started: now,
-            ended: None,
-            trigger,
-            outcome: None,
-            unseen: !task.listed,
-        });
+        let unseen = !task.listed;
+        task.executions.push(Execution { started, ended: None, trigger, outcome: None, unseen });
         let execution = task.executions.len() - 1;
+        let moving = attempt.reaches > 0.0 && !attempt.duration.is_zero();
         self.kinds[task.kind].moving += usize::from(moving);
-        let until = later(now, attempt.duration);
+        let until = later(started, attempt.duration);
         let event = match attempt.outcome {
             Attempt::Stall => Event::Silence(serial),
             Attempt::Succeed | Attempt::Fail { .. } => Event::End(serial),
         };
-        let run =
-            Run { task: at, execution, started: now, attempt, throttled, moving, canceled: false };
+        let run = Run { task: at, execution, started, attempt, throttled, moving, canceled: false };
         self.runs.insert(serial, run);
         self.schedule(until, event);
     }
@@ -647,8 +699,7 @@ impl Model {
         let storage = self.storages.iter_mut().find(|storage| storage.throttle.mount == mount)?;
         let throttle = &storage.throttle;
         let banned = storage.banned_until.is_some_and(|until| now < until);
-        let a_minute = Duration::from_mins(1);
-        while storage.starts.front().is_some_and(|start| later(*start, a_minute) <= now) {
+        while storage.starts.front().is_some_and(|start| later(*start, MINUTE) <= now) {
             storage.starts.pop_front();
         }
         if !banned && storage.starts.len() < throttle.starts_per_minute {
@@ -690,7 +741,7 @@ impl Model {
         let mut again = false;
         let outcome = match &run.attempt.outcome {
             _ if run.canceled => {
-                task.error = "context canceled".to_owned();
+                CANCELED.clone_into(&mut task.error);
                 task.state = match self.settings.flavour {
                     Flavour::OpenList => State::Canceled,
                     Flavour::AList => State::Failed,
@@ -820,11 +871,11 @@ impl Model {
 
     fn run_hooks(&mut self, phase: Phase, kind: &str, endpoint: Endpoint) {
         // Those that match now: a hook that sets the next one must not find it run at once.
-        let (due, rest) = std::mem::take(&mut self.hooks)
+        let (due, rest): (Vec<_>, _) = std::mem::take(&mut self.hooks)
             .into_iter()
             .partition(|hook| hook.phase == phase && (hook.matches)(kind, endpoint));
         self.hooks = rest;
-        for hook in Vec::<Hook>::from(due) {
+        for hook in due {
             (hook.act)(self);
         }
     }
@@ -1004,7 +1055,7 @@ impl Model {
             role,
             state: task.state,
             shown_as: task.shown_as,
-            status: task.status.to_owned(),
+            status: task.status.clone(),
             progress: moving.map_or(task.progress, |run| reached(run, self.now)),
             started: task.started,
             ended: task.ended,
@@ -1079,7 +1130,7 @@ impl Model {
             };
             task.listed = true;
             task.error.clear();
-            task.status = "";
+            task.status.clear();
             task.progress = 0.0;
             task.started = None;
             task.ended = None;
@@ -1219,6 +1270,6 @@ fn status(kind: &str, moving: bool) -> &'static str {
 fn canceled_at_once(name: &str) -> String {
     match name.strip_prefix("download ").and_then(|rest| rest.rsplit_once(" to (")) {
         Some((url, _)) => format!("Get \"{url}\": context canceled"),
-        None => "context canceled".to_owned(),
+        None => CANCELED.to_owned(),
     }
 }

@@ -61,6 +61,7 @@ impl Pool {
 }
 
 /// The settings of a sandbox server. Start from [`Settings::new`] and change what matters.
+#[allow(clippy::struct_excessive_bools, reason = "a server has that many independent switches")]
 #[derive(Clone, Debug)]
 pub struct Settings {
     /// Which server to imitate.
@@ -114,7 +115,7 @@ impl Settings {
                 Flavour::AList => "alist-sandbox-static-token".to_owned(),
             },
             users: vec![User::new("admin", "testpass", Role::Admin)],
-            token_lifetime: Duration::from_hours(48),
+            token_lifetime: Duration::from_secs(48 * 3600),
             prefix: String::new(),
             legacy_only: false,
             info_as_array: false,
