@@ -293,7 +293,7 @@ fn groups(actions: &[Planned]) -> Vec<Group<'_>> {
 /// What a call that brought no clear answer means for what it was to do.
 fn failed(error: &upstream::Error) -> Answer {
     match error.certainty() {
-        Certainty::NotDone => Answer::Rejected(error.to_string()),
+        Certainty::NotDone => Answer::NotDone(error.to_string()),
         Certainty::Unknown => Answer::Lost(error.to_string()),
     }
 }

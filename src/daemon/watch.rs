@@ -1,35 +1,26 @@
 //! One server's loop. Servers share nothing but the store and the rules, so that a slow or dead one
 //! delays nobody else.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::StreamExt as _;
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use tokio::sync::watch;
 
+use super::look::Eye;
 use crate::ambient::Clock;
 use crate::engine::audit::{AuditRow, IntentId, Outcome};
 use crate::engine::decide::{Decision, GiveUp, Planned, Tick, decide};
 use crate::engine::memory::{Memory, Snapshot};
 use crate::engine::rule::{Action, Mode, RuleSet};
-use crate::engine::task::{Flavour, Kind, RuleName, ServerName};
-use crate::store::{Store, StoreError, WriteBatch};
+use crate::engine::task::{Kind, RuleName, ServerName};
+use crate::store::{OpenError, Store, WriteBatch};
 use crate::telemetry::{Event, Sink};
 use crate::upstream::{self, Client};
 
-/// How many kinds of one server are read at a time.
-const READS_AT_ONCE: usize = 4;
-
 /// The longest wait between two looks at a server where nothing happens.
 const SLOWEST_POLL: Duration = Duration::from_secs(120);
-
-/// How often the kinds of a server are looked for anew.
-const DISCOVER_EVERY: SignedDuration = SignedDuration::from_hours(1);
-
-/// A difference of clocks that is not worth correcting: the `Date` header has whole seconds.
-const SKEW_FLOOR: SignedDuration = SignedDuration::from_secs(2);
 
 /// What a server's loop needs.
 pub struct Watch {
@@ -47,13 +38,8 @@ pub struct Watch {
     pub(super) unwritten: Unwritten,
     pub(super) request_timeout: Duration,
     poll: Duration,
-    kinds: BTreeSet<Kind>,
-    extra_kinds: Vec<Kind>,
-    flavour: Flavour,
-    discovered_at: Option<Timestamp>,
-    skew: SignedDuration,
+    eye: Eye,
     away: Option<(Timestamp, u32)>,
-    unread: BTreeSet<Kind>,
     store_away: bool,
     held: BTreeMap<RuleName, String>,
     quiet_polls: u32,
@@ -114,19 +100,27 @@ impl Watch {
     /// # Errors
     ///
     /// When the store cannot be read.
-    pub fn new(settings: WatchSettings) -> Result<Self, StoreError> {
+    pub fn new(settings: WatchSettings) -> Result<Self, OpenError> {
         let mut memory = Memory::new(settings.server.clone());
-        memory.restore(settings.store.load(&settings.server)?);
+        let reader = settings.store.reader()?;
+        memory.restore(reader.load(&settings.server)?);
         let mut open = HashMap::new();
-        for row in settings.store.reader().open_intents(&settings.server)? {
+        for row in reader.open_intents(&settings.server)? {
             open.insert(row.id, row);
         }
-        let login_memory = settings.store.load_server_state(&settings.server)?;
+        let login_memory = reader.server_state(&settings.server)?;
         if let Some(state) = &login_memory
             && let Ok(state) = serde_json::from_value(state.clone())
         {
             settings.client.restore_login_memory(state);
         }
+        let eye = Eye::new(
+            settings.server.clone(),
+            settings.client.clone(),
+            settings.extra_kinds,
+            settings.clock.clone(),
+            settings.sink.clone(),
+        );
         Ok(Self {
             client: settings.client,
             store: settings.store,
@@ -140,13 +134,8 @@ impl Watch {
             unwritten: Unwritten::default(),
             request_timeout: settings.request_timeout,
             poll: settings.poll,
-            kinds: BTreeSet::new(),
-            extra_kinds: settings.extra_kinds,
-            flavour: Flavour::Unknown,
-            discovered_at: None,
-            skew: SignedDuration::ZERO,
+            eye,
             away: None,
-            unread: BTreeSet::new(),
             store_away: false,
             held: BTreeMap::new(),
             quiet_polls: 0,
@@ -158,7 +147,7 @@ impl Watch {
     /// Looks after the server until the daemon ends.
     pub async fn run(mut self) {
         loop {
-            let looked = self.tick(true).await;
+            let looked = self.tick().await;
             let wait = match &looked {
                 Looked::Stopped => return,
                 Looked::Done(done) => self.pause_after(&done.0, &done.1),
@@ -202,11 +191,11 @@ impl Watch {
         wait.max(named.unwrap_or_default().min(SLOWEST_POLL))
     }
 
-    /// One look, and what follows from it. Without `act` nothing is sent, recorded or remembered.
-    pub async fn tick(&mut self, act: bool) -> Looked {
+    /// One look, and what follows from it.
+    pub async fn tick(&mut self) -> Looked {
         let mut stop = self.stop.clone();
         let snapshot = tokio::select! {
-            snapshot = self.look() => snapshot,
+            snapshot = self.eye.look() => snapshot,
             _ = stop.wait_for(|stop| *stop) => return Looked::Stopped,
         };
         let snapshot = match snapshot {
@@ -217,13 +206,13 @@ impl Watch {
                 return Looked::Away(error);
             }
         };
+        if self.away.take().is_some() {
+            self.eye.announce();
+        }
         let now = self.clock.now();
         let rules = self.rules.borrow_and_update().clone();
         let judgements = self.memory.fold(&snapshot, now);
         let decision = decide(&rules, &self.memory, &snapshot, Tick { now, seed: self.seed });
-        if !act {
-            return Looked::Done(Box::new((snapshot, decision)));
-        }
         for judgement in judgements {
             let outcome = (judgement.intent, judgement.outcome, judgement.detail);
             self.note_outcome(outcome);
@@ -234,94 +223,6 @@ impl Watch {
             self.act(&rules, &snapshot, &decision.actions).await;
         }
         Looked::Done(Box::new((snapshot, decision)))
-    }
-
-    /// Reads every kind the server has.
-    async fn look(&mut self) -> Result<Snapshot, upstream::Error> {
-        let now = self.clock.now();
-        let stale = self
-            .discovered_at
-            .is_none_or(|at| now.duration_since(at).abs() > DISCOVER_EVERY);
-        if stale {
-            let known = Kind::KNOWN.into_iter().chain(self.extra_kinds.iter().cloned());
-            let found = self.client.discover(&known.collect::<Vec<_>>()).await?;
-            self.flavour = found.flavour;
-            let first = self.discovered_at.is_none();
-            if first || found.kinds.iter().collect::<BTreeSet<_>>() != self.kinds.iter().collect() {
-                self.kinds = found.kinds.into_iter().collect();
-                self.sink.emit(&Event::ServerReached {
-                    server: self.memory.server.clone(),
-                    flavour: self.flavour,
-                    kinds: self.kinds.iter().cloned().collect(),
-                });
-            }
-            self.discovered_at = Some(now);
-        }
-        let client = &self.client;
-        let reads = self.kinds.iter().cloned().map(|kind| async move {
-            let list = client.list(&kind).await;
-            (kind, list)
-        });
-        let lists: Vec<_> =
-            futures_util::stream::iter(reads).buffer_unordered(READS_AT_ONCE).collect().await;
-        let (mut kinds, mut unread) = (BTreeMap::new(), BTreeMap::new());
-        let mut first_error = None;
-        let mut skew = None;
-        for (kind, list) in lists {
-            match list {
-                Ok(list) => {
-                    if let Some(date) = list.date {
-                        // The clock was read somewhere between question and answer.
-                        let roundtrip = SignedDuration::try_from(list.roundtrip).unwrap_or_default();
-                        skew = Some(date.duration_since(list.read_at) + roundtrip / 2);
-                    }
-                    kinds.insert(kind, list.tasks);
-                }
-                Err(error) => {
-                    unread.insert(kind, error.to_string());
-                    first_error.get_or_insert(error);
-                }
-            }
-        }
-        if let Some(error) = first_error
-            && (kinds.is_empty() || error.is_whole_server())
-        {
-            return Err(error);
-        }
-        if let Some(skew) = skew {
-            self.note_skew(skew);
-        }
-        if let Some((since, times)) = self.away.take() {
-            let _ = (since, times);
-            self.sink.emit(&Event::ServerReached {
-                server: self.memory.server.clone(),
-                flavour: self.flavour,
-                kinds: self.kinds.iter().cloned().collect(),
-            });
-        }
-        let now_unread: BTreeSet<Kind> = unread.keys().cloned().collect();
-        for (kind, error) in &unread {
-            if !self.unread.contains(kind) {
-                let (server, kind, error) = (self.memory.server.clone(), kind.clone(), error.clone());
-                self.sink.emit(&Event::KindUnread { server, kind, error });
-            }
-        }
-        self.unread = now_unread;
-        if !self.unread.is_empty() {
-            // A kind may have gone with an upgrade of the server: look for the kinds again soon.
-            self.discovered_at = None;
-        }
-        let (server, flavour) = (self.memory.server.clone(), self.flavour);
-        Ok(Snapshot { server, flavour, skew: self.skew, kinds, unread })
-    }
-
-    fn note_skew(&mut self, measured: SignedDuration) {
-        let measured = if measured.abs() <= SKEW_FLOOR { SignedDuration::ZERO } else { measured };
-        if (measured - self.skew).abs() > SKEW_FLOOR {
-            self.skew = measured;
-            let (server, seconds) = (self.memory.server.clone(), measured.as_secs());
-            self.sink.emit(&Event::ClockSkew { server, seconds });
-        }
     }
 
     fn note_away(&mut self, error: &upstream::Error) {
@@ -375,6 +276,8 @@ impl Watch {
             server: self.memory.server.clone(),
             tasks: snapshot.kinds.values().map(Vec::len).sum(),
             waiting: decision.waiting.len(),
+            due: decision.actions.iter().filter(|planned| planned.fresh).count()
+                + decision.waiting.iter().filter(|waiting| waiting.gate.is_passing()).count(),
         });
     }
 

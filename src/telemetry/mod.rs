@@ -74,6 +74,9 @@ pub enum Event {
         tasks: usize,
         /// How many of them wait for a rule's moment.
         waiting: usize,
+        /// How many of those wait for something that comes by itself within hours (a backoff, room
+        /// in a limit, the effect of the last action), with the actions of this look.
+        due: usize,
     },
     /// A server's clock differs from ours.
     ClockSkew {
@@ -177,7 +180,7 @@ impl fmt::Display for Event {
             Self::KindUnread { server, kind, error } => {
                 write!(f, "{server}: {kind} is left out of this tick: {}", printable(error))
             }
-            Self::Polled { server, tasks, waiting } => {
+            Self::Polled { server, tasks, waiting, .. } => {
                 write!(f, "{server}: {tasks} tasks, {waiting} of them wait for a rule's moment")
             }
             Self::ClockSkew { server, seconds } => {
