@@ -135,6 +135,9 @@ impl Sandbox {
     /// Stops listening and resets every connection, as a lost network does. The tasks go on.
     pub async fn go_away(&self) {
         let serving = self.serving.lock().unwrap_or_else(PoisonError::into_inner).take();
+        // First those that are open: once the listener is gone they would end in good order. Then
+        // those that it let in meanwhile.
+        self.lines.cut();
         if let Some(serving) = serving {
             serving.abort();
             let _ = serving.await;
@@ -172,10 +175,10 @@ impl Sandbox {
 
 impl Drop for Sandbox {
     fn drop(&mut self) {
+        self.lines.cut();
         if let Some(serving) = self.serving.lock().unwrap_or_else(PoisonError::into_inner).take() {
             serving.abort();
         }
-        self.lines.cut();
     }
 }
 

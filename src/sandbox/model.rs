@@ -222,6 +222,7 @@ struct Saved {
     total_bytes: u64,
 }
 
+#[allow(clippy::struct_excessive_bools, reason = "independent facts, not one state")]
 #[derive(Debug)]
 struct Task {
     id: String,
@@ -266,7 +267,7 @@ struct Run {
 struct Kind {
     name: String,
     pool: Pool,
-    free: usize,
+    busy: usize,
     queue: VecDeque<(usize, Trigger)>,
     listed: BTreeSet<usize>,
     /// Runs that move bytes right now; each keeps the kind from being saved.
@@ -525,7 +526,7 @@ impl Model {
                     reaches: view.progress,
                     ..AttemptScript::stall(Duration::ZERO)
                 };
-                self.kinds[kind].free = self.kinds[kind].free.saturating_sub(1);
+                self.kinds[kind].busy += 1;
                 self.run(at, Trigger::Initial, started, attempt, false);
             }
             _ => {}
@@ -540,7 +541,7 @@ impl Model {
         self.kinds.push(Kind {
             name: name.to_owned(),
             pool,
-            free: pool.workers,
+            busy: 0,
             queue: VecDeque::new(),
             listed: BTreeSet::new(),
             moving: 0,
@@ -603,7 +604,7 @@ impl Model {
     }
 
     fn dispatch(&mut self, kind: usize) {
-        while self.up && self.kinds[kind].free > 0 {
+        while self.up && self.kinds[kind].busy < self.kinds[kind].pool.workers {
             let Some((task, trigger)) = self.kinds[kind].queue.pop_front() else { return };
             self.take(task, trigger);
         }
@@ -637,7 +638,7 @@ impl Model {
         }
         task.context_canceled = false;
         let kind = task.kind;
-        self.kinds[kind].free -= 1;
+        self.kinds[kind].busy += 1;
         self.start(at, trigger);
     }
 
@@ -777,11 +778,11 @@ impl Model {
             // The same worker goes straight on.
             Flavour::OpenList if again => self.start(at, Trigger::ServerRetry),
             Flavour::AList if again => {
-                self.kinds[kind].free += 1;
+                self.kinds[kind].busy -= 1;
                 self.enqueue(at, Trigger::ServerRetry);
             }
             _ => {
-                self.kinds[kind].free += 1;
+                self.kinds[kind].busy -= 1;
                 self.dispatch(kind);
             }
         }
@@ -1098,10 +1099,9 @@ impl Model {
         for kind in 0..self.kinds.len() {
             self.save_if_quiet(kind);
             let kind = &mut self.kinds[kind];
-            kind.queue.clear();
             kind.unsaved.clear();
             kind.moving = 0;
-            kind.free = kind.pool.workers;
+            kind.busy = 0;
         }
         for (_, run) in std::mem::take(&mut self.runs) {
             let execution = &mut self.tasks[run.task].executions[run.execution];
@@ -1116,6 +1116,10 @@ impl Model {
     /// ("After a server restart") says they have lost; pending and running tasks start again.
     pub fn boot(&mut self) {
         self.up = true;
+        for kind in &mut self.kinds {
+            // With what came while it was down, which nobody took.
+            kind.queue.clear();
+        }
         for at in 0..self.tasks.len() {
             let kind = self.tasks[at].kind;
             let kept = self.settings.persistence && self.kinds[kind].persists();

@@ -411,6 +411,29 @@ fn an_id_listed_twice_is_acted_on_twice() {
 }
 
 #[test]
+fn the_referee_counts_the_ids_of_a_batch() {
+    let mut model = model_with(Flavour::OpenList, 5, 0);
+    let ids: Vec<String> = (0..101).map(|n| format!("{n:021}")).collect();
+    call(&mut model, Endpoint::RetrySome, &ids.iter().take(100).collect::<Vec<_>>());
+    assert!(model.report().violations().is_empty());
+    call(&mut model, Endpoint::RetrySome, &ids.iter().collect::<Vec<_>>());
+    assert!(model.report().violations()[0].ends_with("101 ids in one batch"));
+}
+
+#[test]
+fn what_comes_while_the_server_is_down_is_lost() {
+    let mut model = persistent(Flavour::OpenList);
+    let id = model.add_at(start() + secs(30), download("a").succeeds(secs(5)));
+    model.shut_down();
+    model.advance(secs(60));
+    model.boot();
+    assert_eq!(model.state(&id), None);
+    let next = model.add(download("b").succeeds(secs(5)));
+    model.advance(secs(5));
+    assert_eq!(model.state(&next), Some(State::Succeeded));
+}
+
+#[test]
 fn a_task_can_change_between_a_look_and_a_call() {
     let mut model = model_with(Flavour::OpenList, 5, 0);
     let id = model.add(download("a").fails(1, secs(0), "x").succeeds(secs(60)));
