@@ -21,8 +21,9 @@ use tokio::task::JoinHandle;
 use super::accounts::LoginRequest;
 use super::faults::{Fault, Phase};
 use super::line::{Door, Line, Lines, Via};
-use super::model::{Endpoint, Model};
+use super::model::Model;
 use super::settings::Settings;
+use super::task::Endpoint;
 use super::wire::{self, HTML, JSON, Route};
 
 /// More than any client sends.
