@@ -16,6 +16,9 @@ const WRONG_LOGINS: u32 = 5;
 /// How long the lock lasts after the last refused try.
 const LOCKED_FOR: Duration = Duration::from_secs(300);
 
+/// What a call without a token is told, and one by the guest user.
+const GUEST: &str = "Guest user is disabled, login please";
+
 /// The rights of a user.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
@@ -197,7 +200,7 @@ impl Accounts {
     ) -> Result<Viewer, Refusal> {
         let token = authorization.unwrap_or_default();
         if token.is_empty() {
-            return Err(refusal(401, "Guest user is disabled, login please"));
+            return Err(refusal(401, GUEST));
         }
         if token == self.admin_token {
             let admin = self.users.iter().find(|user| user.role == Role::Admin);
@@ -212,7 +215,7 @@ impl Accounts {
             return Err(refusal(401, "token is expired"));
         }
         match self.role(&issued.user) {
-            Some(Role::Guest) => Err(refusal(403, "You are a guest")),
+            Some(Role::Guest) => Err(refusal(401, GUEST)),
             Some(role) => Ok(Viewer { name: issued.user.clone(), admin: role == Role::Admin }),
             None => Err(refusal(401, "token is invalidated")),
         }

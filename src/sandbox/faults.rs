@@ -4,8 +4,8 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::model::Endpoint;
 use super::rng::Rng;
+use super::task::Endpoint;
 
 /// What goes wrong with a call.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -21,8 +21,9 @@ use tokio::task::JoinHandle;
 use super::accounts::LoginRequest;
 use super::faults::{Fault, Phase};
 use super::line::{Door, Line, Lines, Via};
-use super::model::{Endpoint, Model};
+use super::model::Model;
 use super::settings::Settings;
+use super::task::Endpoint;
 use super::wire::{self, HTML, JSON, Route};
 
 /// More than any client sends.
@@ -135,6 +136,9 @@ impl Sandbox {
     /// Stops listening and resets every connection, as a lost network does. The tasks go on.
     pub async fn go_away(&self) {
         let serving = self.serving.lock().unwrap_or_else(PoisonError::into_inner).take();
+        // First those that are open: once the listener is gone they would end in good order. Then
+        // those that it let in meanwhile.
+        self.lines.cut();
         if let Some(serving) = serving {
             serving.abort();
             let _ = serving.await;
@@ -172,10 +176,10 @@ impl Sandbox {
 
 impl Drop for Sandbox {
     fn drop(&mut self) {
+        self.lines.cut();
         if let Some(serving) = self.serving.lock().unwrap_or_else(PoisonError::into_inner).take() {
             serving.abort();
         }
-        self.lines.cut();
     }
 }
 

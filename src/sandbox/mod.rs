@@ -20,6 +20,7 @@ mod rng;
 pub mod scenario;
 mod script;
 mod settings;
+mod task;
 mod wire;
 
 #[cfg(test)]
@@ -28,7 +29,8 @@ mod tests;
 pub use accounts::{LoginLock, Otp, Role, User, Viewer};
 pub use faults::{Fault, FaultPlan, Faults, Phase, RequestLine};
 pub use http::{Options, Sandbox};
-pub use model::{Answer, Endpoint, Model, State, TaskView};
+pub use model::Model;
 pub use report::{Call, Execution, Outcome, Report, Target, TaskReport, Trigger};
 pub use script::{Attempt, AttemptScript, TaskScript, Throttle};
 pub use settings::{Flavour, Pool, Settings};
+pub use task::{Answer, Endpoint, State, TaskView};

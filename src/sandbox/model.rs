@@ -11,12 +11,13 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::accounts::{Accounts, LoginLock, Role, Viewer, later};
+use super::accounts::{Accounts, LoginLock, Viewer, later};
 use super::faults::{Fault, Faults, Phase};
 use super::report::{Call, Execution, Outcome, Report, Target, TaskReport, Trigger};
 use super::rng::Rng;
 use super::script::{Attempt, AttemptScript, TaskScript, Throttle};
 use super::settings::{Flavour, Pool, Settings};
+use super::task::{Answer, Endpoint, State, TaskView};
 
 /// A kind is written to disk once nothing happened in it for this long (CONTRACT.md, "After a server
 /// restart").
@@ -28,192 +29,6 @@ const CANCELED: &str = "context canceled";
 /// The window in which a storage counts starts.
 const MINUTE: Duration = Duration::from_secs(60);
 
-/// The state of a task (CONTRACT.md, "Task").
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum State {
-    /// Waits for a worker.
-    Pending,
-    /// Runs.
-    Running,
-    /// Done.
-    Succeeded,
-    /// Was told to stop.
-    Canceling,
-    /// Stopped.
-    Canceled,
-    /// Failed, and will retry itself.
-    Errored,
-    /// About to be failed.
-    Failing,
-    /// Failed for good.
-    Failed,
-    /// Waits for a worker, to run again.
-    WaitingRetry,
-    /// About to run again.
-    BeforeRetry,
-}
-
-impl State {
-    /// Every state, in the order of their numbers.
-    pub const ALL: [Self; 10] = [
-        Self::Pending,
-        Self::Running,
-        Self::Succeeded,
-        Self::Canceling,
-        Self::Canceled,
-        Self::Errored,
-        Self::Failing,
-        Self::Failed,
-        Self::WaitingRetry,
-        Self::BeforeRetry,
-    ];
-
-    /// The number on the wire.
-    #[must_use]
-    pub fn number(self) -> i64 {
-        match self {
-            Self::Pending => 0,
-            Self::Running => 1,
-            Self::Succeeded => 2,
-            Self::Canceling => 3,
-            Self::Canceled => 4,
-            Self::Errored => 5,
-            Self::Failing => 6,
-            Self::Failed => 7,
-            Self::WaitingRetry => 8,
-            Self::BeforeRetry => 9,
-        }
-    }
-
-    /// The word on the published page.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Pending => "pending",
-            Self::Running => "running",
-            Self::Succeeded => "succeeded",
-            Self::Canceling => "canceling",
-            Self::Canceled => "canceled",
-            Self::Errored => "errored",
-            Self::Failing => "failing",
-            Self::Failed => "failed",
-            Self::WaitingRetry => "waiting_retry",
-            Self::BeforeRetry => "before_retry",
-        }
-    }
-
-    /// Listed by `done` rather than `undone`.
-    #[must_use]
-    pub fn is_done(self) -> bool {
-        matches!(self, Self::Succeeded | Self::Canceled | Self::Failed)
-    }
-}
-
-/// An endpoint of the task API.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[allow(missing_docs, reason = "the names are the endpoints' own")]
-pub enum Endpoint {
-    Undone,
-    Done,
-    Info,
-    Delete,
-    Cancel,
-    Retry,
-    DeleteSome,
-    CancelSome,
-    RetrySome,
-    ClearDone,
-    ClearSucceeded,
-    RetryFailed,
-}
-
-impl Endpoint {
-    /// Every endpoint.
-    pub const ALL: [Self; 12] = [
-        Self::Undone,
-        Self::Done,
-        Self::Info,
-        Self::Delete,
-        Self::Cancel,
-        Self::Retry,
-        Self::DeleteSome,
-        Self::CancelSome,
-        Self::RetrySome,
-        Self::ClearDone,
-        Self::ClearSucceeded,
-        Self::RetryFailed,
-    ];
-
-    /// The last part of its path.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Undone => "undone",
-            Self::Done => "done",
-            Self::Info => "info",
-            Self::Delete => "delete",
-            Self::Cancel => "cancel",
-            Self::Retry => "retry",
-            Self::DeleteSome => "delete_some",
-            Self::CancelSome => "cancel_some",
-            Self::RetrySome => "retry_some",
-            Self::ClearDone => "clear_done",
-            Self::ClearSucceeded => "clear_succeeded",
-            Self::RetryFailed => "retry_failed",
-        }
-    }
-
-    /// Whether it changes anything.
-    #[must_use]
-    pub fn acts(self) -> bool {
-        !matches!(self, Self::Undone | Self::Done | Self::Info)
-    }
-}
-
-/// A task as a client sees it.
-#[derive(Clone, Debug, PartialEq)]
-pub struct TaskView {
-    /// Its id.
-    pub id: String,
-    /// Its name.
-    pub name: String,
-    /// The user it belongs to; empty when unknown.
-    pub creator: String,
-    /// That user's role; none when unknown.
-    pub role: Option<Role>,
-    /// Its state.
-    pub state: State,
-    /// A number to show in place of the state's: [`Model::show_state_as`].
-    pub shown_as: Option<i64>,
-    /// What it is doing, in words.
-    pub status: String,
-    /// Percent.
-    pub progress: f64,
-    /// When it last started.
-    pub started: Option<Timestamp>,
-    /// When it last ended; none while it runs.
-    pub ended: Option<Timestamp>,
-    /// Bytes to transfer.
-    pub total_bytes: u64,
-    /// The last error; empty without one.
-    pub error: String,
-}
-
-/// The answer to a call of the task API.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Answer {
-    /// A list.
-    Tasks(Vec<TaskView>),
-    /// One task.
-    Task(Box<TaskView>),
-    /// Done, with nothing to say.
-    Nothing,
-    /// A `*_some` call was carried out; what went wrong, by id.
-    Errors(BTreeMap<String, &'static str>),
-    /// There is no such task, or it belongs to somebody else.
-    NotFound,
-}
-
 /// What is left of a task on the server's disk.
 #[derive(Clone, Copy, Debug)]
 struct Saved {
@@ -222,6 +37,7 @@ struct Saved {
     total_bytes: u64,
 }
 
+#[allow(clippy::struct_excessive_bools, reason = "independent facts, not one state")]
 #[derive(Debug)]
 struct Task {
     id: String,
@@ -266,7 +82,7 @@ struct Run {
 struct Kind {
     name: String,
     pool: Pool,
-    free: usize,
+    busy: usize,
     queue: VecDeque<(usize, Trigger)>,
     listed: BTreeSet<usize>,
     /// Runs that move bytes right now; each keeps the kind from being saved.
@@ -525,7 +341,7 @@ impl Model {
                     reaches: view.progress,
                     ..AttemptScript::stall(Duration::ZERO)
                 };
-                self.kinds[kind].free = self.kinds[kind].free.saturating_sub(1);
+                self.kinds[kind].busy += 1;
                 self.run(at, Trigger::Initial, started, attempt, false);
             }
             _ => {}
@@ -540,7 +356,7 @@ impl Model {
         self.kinds.push(Kind {
             name: name.to_owned(),
             pool,
-            free: pool.workers,
+            busy: 0,
             queue: VecDeque::new(),
             listed: BTreeSet::new(),
             moving: 0,
@@ -603,7 +419,7 @@ impl Model {
     }
 
     fn dispatch(&mut self, kind: usize) {
-        while self.up && self.kinds[kind].free > 0 {
+        while self.up && self.kinds[kind].busy < self.kinds[kind].pool.workers {
             let Some((task, trigger)) = self.kinds[kind].queue.pop_front() else { return };
             self.take(task, trigger);
         }
@@ -637,7 +453,7 @@ impl Model {
         }
         task.context_canceled = false;
         let kind = task.kind;
-        self.kinds[kind].free -= 1;
+        self.kinds[kind].busy += 1;
         self.start(at, trigger);
     }
 
@@ -777,11 +593,11 @@ impl Model {
             // The same worker goes straight on.
             Flavour::OpenList if again => self.start(at, Trigger::ServerRetry),
             Flavour::AList if again => {
-                self.kinds[kind].free += 1;
+                self.kinds[kind].busy -= 1;
                 self.enqueue(at, Trigger::ServerRetry);
             }
             _ => {
-                self.kinds[kind].free += 1;
+                self.kinds[kind].busy -= 1;
                 self.dispatch(kind);
             }
         }
@@ -1098,10 +914,9 @@ impl Model {
         for kind in 0..self.kinds.len() {
             self.save_if_quiet(kind);
             let kind = &mut self.kinds[kind];
-            kind.queue.clear();
             kind.unsaved.clear();
             kind.moving = 0;
-            kind.free = kind.pool.workers;
+            kind.busy = 0;
         }
         for (_, run) in std::mem::take(&mut self.runs) {
             let execution = &mut self.tasks[run.task].executions[run.execution];
@@ -1116,6 +931,10 @@ impl Model {
     /// ("After a server restart") says they have lost; pending and running tasks start again.
     pub fn boot(&mut self) {
         self.up = true;
+        for kind in &mut self.kinds {
+            // With what came while it was down, which nobody took.
+            kind.queue.clear();
+        }
         for at in 0..self.tasks.len() {
             let kind = self.tasks[at].kind;
             let kept = self.settings.persistence && self.kinds[kind].persists();
@@ -1185,6 +1004,25 @@ impl Model {
     pub fn show_state_as(&mut self, id: &str, number: Option<i64>) {
         if let Some(at) = self.listed(id) {
             self.tasks[at].shown_as = number;
+        }
+    }
+
+    /// Holds the books against each other.
+    #[cfg(test)]
+    pub(super) fn check_books(&self) {
+        for (at, kind) in self.kinds.iter().enumerate() {
+            let runs = || self.runs.values().filter(|run| self.tasks[run.task].kind == at);
+            assert_eq!(kind.busy, runs().count(), "busy workers of {}", kind.name);
+            assert_eq!(kind.moving, runs().filter(|run| run.moving).count(), "moving");
+            assert!(kind.busy >= kind.pool.workers || kind.queue.is_empty(), "idle workers");
+            assert!(kind.listed.iter().all(|task| self.tasks[*task].listed), "listed");
+        }
+        for (at, task) in self.tasks.iter().enumerate() {
+            let queue = &self.kinds[task.kind].queue;
+            assert_eq!(task.queued, queue.iter().filter(|(other, _)| *other == at).count());
+            assert_eq!(task.running.len(), self.runs.values().filter(|run| run.task == at).count());
+            let runs = task.state == State::Running && task.listed;
+            assert!(!runs || !task.running.is_empty(), "nothing runs behind {task:?}");
         }
     }
 

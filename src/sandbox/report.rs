@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::Timestamp;
 
 use super::faults::{Fault, Phase};
-use super::model::{Endpoint, State};
+use super::task::{Endpoint, State};
 
 /// What made an attempt at a task start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

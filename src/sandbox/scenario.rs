@@ -6,10 +6,11 @@
 use std::time::Duration;
 
 use super::accounts::later;
-use super::model::{Model, State};
+use super::model::Model;
 use super::rng::Rng;
 use super::script::{AttemptScript, TaskScript, Throttle};
 use super::settings::{Flavour, Settings};
+use super::task::State;
 
 /// The archive password that stands in the name of one of the demo's tasks. No output of a client may
 /// ever show it.

@@ -6,8 +6,8 @@ use serde_json::{Value, json};
 
 use super::accounts::{LoginGrant, Refusal, Role};
 use super::faults::RequestLine;
-use super::model::{Answer, Endpoint, TaskView};
 use super::settings::{Flavour, Settings};
+use super::task::{Answer, Endpoint, TaskView};
 
 /// The type of every JSON answer.
 pub(super) const JSON: &str = "application/json; charset=utf-8";

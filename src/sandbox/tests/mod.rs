@@ -1,6 +1,7 @@
 //! Tests of the sandbox against what live servers were seen to do.
 
 mod calls;
+mod scenarios;
 mod traps;
 
 use std::time::Duration;

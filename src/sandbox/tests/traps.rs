@@ -382,7 +382,8 @@ fn users_see_and_touch_only_their_own_tasks() {
     model.advance(secs(1));
     let bob = Viewer { name: "bob".to_owned(), admin: false };
     let kind = "offline_download";
-    assert_eq!(listed(model.call(&bob, kind, Endpoint::Done, &[], None)), [own.clone()]);
+    let seen = listed(model.call(&bob, kind, Endpoint::Done, &[], None));
+    assert_eq!(seen, std::slice::from_ref(&own));
     let one = std::slice::from_ref(&other);
     assert_eq!(model.call(&bob, kind, Endpoint::Retry, one, None), Answer::NotFound);
     let some = model.call(&bob, kind, Endpoint::RetrySome, &[own.clone(), other.clone()], None);
@@ -411,6 +412,29 @@ fn an_id_listed_twice_is_acted_on_twice() {
 }
 
 #[test]
+fn the_referee_counts_the_ids_of_a_batch() {
+    let mut model = model_with(Flavour::OpenList, 5, 0);
+    let ids: Vec<String> = (0..101).map(|n| format!("{n:021}")).collect();
+    call(&mut model, Endpoint::RetrySome, &ids.iter().take(100).collect::<Vec<_>>());
+    assert!(model.report().violations().is_empty());
+    call(&mut model, Endpoint::RetrySome, &ids.iter().collect::<Vec<_>>());
+    assert!(model.report().violations()[0].ends_with("101 ids in one batch"));
+}
+
+#[test]
+fn what_comes_while_the_server_is_down_is_lost() {
+    let mut model = persistent(Flavour::OpenList);
+    let id = model.add_at(start() + secs(30), download("a").succeeds(secs(5)));
+    model.shut_down();
+    model.advance(secs(60));
+    model.boot();
+    assert_eq!(model.state(&id), None);
+    let next = model.add(download("b").succeeds(secs(5)));
+    model.advance(secs(5));
+    assert_eq!(model.state(&next), Some(State::Succeeded));
+}
+
+#[test]
 fn a_task_can_change_between_a_look_and_a_call() {
     let mut model = model_with(Flavour::OpenList, 5, 0);
     let id = model.add(download("a").fails(1, secs(0), "x").succeeds(secs(60)));
@@ -423,7 +447,7 @@ fn a_task_can_change_between_a_look_and_a_call() {
             model.retry(&person);
         },
     );
-    assert_eq!(listed(call(&mut model, Endpoint::Done, &[])), [id.clone()]);
+    assert_eq!(listed(call(&mut model, Endpoint::Done, &[])), std::slice::from_ref(&id));
     assert_eq!(model.state(&id), Some(State::Running));
     assert_eq!(model.report().violations(), Vec::<String>::new(), "a person's doing");
     model.force_state(&id, State::Failed);
@@ -507,4 +531,50 @@ fn lists_come_in_no_fixed_order_and_the_same_seed_repeats_them() {
     let [first, second] = answers();
     assert_ne!(first, second);
     assert_eq!(answers(), [first, second]);
+}
+
+/// Whatever anybody does to whichever task and whenever: workers, queues and runs stay consistent,
+/// and once it is over nothing is left running but what has stalled.
+#[test]
+fn the_books_balance_whatever_is_done() {
+    for seed in 0..25 {
+        let mut rng = rng::Rng::new(seed);
+        let flavour = BOTH[rng.below(2)];
+        let mut settings = Settings::new(flavour).pool("offline_download", 3, 2);
+        settings.persistence = rng.chance(0.7);
+        settings.allow_retry_canceled = rng.chance(0.5);
+        settings.throttles = vec![Throttle {
+            mount: "/drive".to_owned(),
+            starts_per_minute: 2,
+            ban: secs(60),
+            prolong: rng.chance(0.5),
+            error: "Too many requests".to_owned(),
+        }];
+        let mut model = Model::new(settings, start(), seed);
+        let mut ids: Vec<String> = Vec::new();
+        for _ in 0..400 {
+            let script = download("x").fails(rng.below(3), secs(rng.next() % 20), "e");
+            let script = match rng.below(4) {
+                0 => script.then(AttemptScript::stall(secs(rng.next() % 9))),
+                1 => script.on("/drive").succeeds(secs(5)),
+                2 => TaskScript { cancel_lag: secs(7), ..script.succeeds(secs(30)) },
+                _ => script.succeeds(secs(rng.next() % 3)),
+            };
+            let some = rng.below(ids.len());
+            let some: Vec<&String> = ids.get(some).into_iter().collect();
+            match rng.below(20) {
+                0..7 => ids.push(model.add(script)),
+                7 => ids.push(model.add_at(model.now() + secs(5), script)),
+                8 => model.restart(),
+                9..14 => model.advance(secs(rng.next() % 15)),
+                _ if some.is_empty() => {}
+                _ => {
+                    call(&mut model, Endpoint::ALL[3 + rng.below(9)], &some);
+                }
+            }
+            model.check_books();
+        }
+        model.advance(secs(86_400));
+        model.check_books();
+    }
 }
