@@ -130,7 +130,10 @@ impl Watch {
             for id in ids {
                 let answer = match self.client.act_one(group.kind, verb, &id).await {
                     Ok(()) => Answer::Accepted,
-                    Err(error) if error.is_about_the_task() => Answer::Rejected(error.to_string()),
+                    Err(
+                        error @ (upstream::Error::NotFound { .. }
+                        | upstream::Error::BadRequest { .. }),
+                    ) => Answer::Rejected(error.to_string()),
                     Err(error) => return Err(failed(&error)),
                 };
                 answers.push((id, answer));
@@ -138,15 +141,14 @@ impl Watch {
             return Ok(answers);
         }
         // `groups` makes them of 1 to 100 tasks, each once; the type holds it once more.
-        let batch = Batch::new(ids.clone()).map_err(|error| Answer::Rejected(error.to_string()))?;
-        let refused =
-            self.client.act_some(group.kind, verb, &batch).await.map_err(|error| failed(&error))?;
-        Ok(ids
+        let batch = Batch::new(ids).map_err(|error| Answer::Rejected(error.to_string()))?;
+        let answers = self.client.act_some(group.kind, verb, &batch).await;
+        let answers = answers.map_err(|error| failed(&error))?;
+        Ok(answers
             .into_iter()
-            .map(|id| {
-                let answer =
-                    refused.get(&id).map_or(Answer::Accepted, |why| Answer::Rejected(why.clone()));
-                (id, answer)
+            .map(|(id, answer)| match answer {
+                Ok(()) => (id, Answer::Accepted),
+                Err(why) => (id, Answer::Rejected(why)),
             })
             .collect())
     }
@@ -280,7 +282,7 @@ fn groups(actions: &[Planned]) -> Vec<Group<'_>> {
                 && group.action == action
                 && group.kind == kind
                 && !group.members.is_empty()
-                && group.members.len() < Batch::MOST
+                && group.members.len() < Batch::MAX
         });
         match room {
             Some(group) => group.members.push((planned, target)),

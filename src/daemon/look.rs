@@ -116,7 +116,7 @@ impl Eye {
             }
         }
         if let Some(error) = first_error
-            && (kinds.is_empty() || error.is_whole_server())
+            && kinds.is_empty()
         {
             return Err(error);
         }

@@ -142,6 +142,18 @@ impl Daemon {
         Ok(())
     }
 
+    /// The loop of one server, to be driven tick by tick.
+    ///
+    /// # Errors
+    ///
+    /// When what the store remembers cannot be read, or there is no such server.
+    pub fn watch(&self, server: &ServerName) -> Result<Watch, StartError> {
+        let Some(server) = self.config.servers.iter().find(|known| known.name == *server) else {
+            return Err(StartError::NoServers);
+        };
+        self.watch_server(server, self.stop.subscribe())
+    }
+
     /// Looks at every server once and acts; tells which could not be reached, with why.
     ///
     /// # Errors
@@ -150,7 +162,7 @@ impl Daemon {
     pub async fn run_once(self) -> Result<Vec<(ServerName, String)>, StartError> {
         let mut ticks = JoinSet::new();
         for server in self.config.servers.clone() {
-            let mut watch = self.watch(&server, self.stop.subscribe())?;
+            let mut watch = self.watch_server(&server, self.stop.subscribe())?;
             ticks.spawn(async move {
                 match watch.tick().await {
                     Looked::Away(error) => Some((server.name, error.to_string())),
@@ -161,7 +173,7 @@ impl Daemon {
         Ok(ticks.join_all().await.into_iter().flatten().collect())
     }
 
-    fn watch(&self, server: &ServerConfig, stop: watch::Receiver<bool>) -> Result<Watch, StartError> {
+    fn watch_server(&self, server: &ServerConfig, stop: watch::Receiver<bool>) -> Result<Watch, StartError> {
         let Some(client) = self.clients.get(&server.name) else { return Err(StartError::NoServers) };
         Ok(Watch::new(WatchSettings {
             server: server.name.clone(),
@@ -181,7 +193,7 @@ impl Daemon {
 
     fn start(&mut self, server: &ServerConfig) -> Result<(), StartError> {
         let (stop, receiver) = watch::channel(false);
-        let watch = self.watch(server, receiver)?;
+        let watch = self.watch_server(server, receiver)?;
         let task = tokio::spawn(watch.run());
         self.loops.insert(server.name.clone(), Loop { stop, task });
         Ok(())

@@ -184,7 +184,7 @@ impl Watch {
         let times = self.away.map_or(1, |(_, times)| times);
         let wait = self.poll.saturating_mul(1 << times.saturating_sub(1).min(6)).min(SLOWEST_POLL);
         let named = error
-            .retry_at()
+            .until()
             .map(|at| Duration::try_from(at.duration_since(self.clock.now())).unwrap_or_default());
         // A login that must wait is looked at again now and then, since its cause may change; the
         // client itself keeps from trying too early.
