@@ -19,7 +19,7 @@ pub const BUSY_WAIT: Duration = Duration::from_secs(2);
 pub(super) const MIGRATIONS: &[&str] = &[include_str!("migrations/0001.sql")];
 
 /// Marks the file as ours: `twdn`.
-const APPLICATION_ID: u32 = 0x7477_646e;
+const APPLICATION_ID: i64 = 0x7477_646e;
 
 /// Creates the state folder if need be, for this user alone: audit rows hold the names of tasks.
 pub(super) fn create_folder(dir: &Path) -> Result<(), Cause> {
@@ -77,7 +77,7 @@ pub(super) fn open(path: &Path, migrations: &[&str]) -> Result<Connection, OpenE
 }
 
 /// Opens the database for reading, beside a daemon that may be writing.
-pub(super) fn open_read_only(path: &Path) -> Result<Connection, OpenError> {
+pub(super) fn open_read_only(path: &Path, migrations: &[&str]) -> Result<Connection, OpenError> {
     let at = |cause: Cause| OpenError::Store(cause.at(path));
     let missing = || OpenError::Missing { path: path.to_owned() };
     match fs::metadata(path) {
@@ -86,7 +86,7 @@ pub(super) fn open_read_only(path: &Path) -> Result<Connection, OpenError> {
         Err(error) => return Err(at(error.into())),
     }
     let connection = connect(path, OpenFlags::SQLITE_OPEN_READ_ONLY).map_err(at)?;
-    let known = latest(MIGRATIONS);
+    let known = latest(migrations);
     match layout(&connection, path)? {
         0 => Err(missing()),
         found if found > known => Err(OpenError::Newer { path: path.to_owned(), found, known }),
@@ -108,7 +108,8 @@ fn latest(migrations: &[&str]) -> u32 {
 
 /// The layout of a database of ours, 0 for an empty file.
 fn layout(connection: &Connection, path: &Path) -> Result<u32, OpenError> {
-    let read = || -> Result<(u32, u32, bool), rusqlite::Error> {
+    // Both numbers are signed, and another program's may be negative.
+    let read = || -> Result<(i64, i64, bool), rusqlite::Error> {
         Ok((
             connection.pragma_query_value(None, "application_id", |row| row.get(0))?,
             connection.pragma_query_value(None, "user_version", |row| row.get(0))?,
@@ -118,7 +119,7 @@ fn layout(connection: &Connection, path: &Path) -> Result<u32, OpenError> {
         ))
     };
     match read().map_err(|error| Cause::Sql(error).at(path))? {
-        (APPLICATION_ID, version, _) => Ok(version),
+        (APPLICATION_ID, version, _) => Ok(u32::try_from(version).unwrap_or(u32::MAX)),
         (0, 0, true) => Ok(0),
         _ => Err(OpenError::NotOurs { path: path.to_owned() }),
     }
@@ -154,7 +155,9 @@ fn migrate(
         let copy = path.with_extension(format!("db.v{found}.bak"));
         // One that is there is of a migration that did not come to its end.
         let file = private().truncate(true).open(&copy)?;
-        connection.execute("VACUUM INTO ?1", [copy.to_string_lossy()])?;
+        // As bytes, since a path need not be Unicode.
+        connection
+            .execute("VACUUM INTO CAST(?1 AS TEXT)", [copy.as_os_str().as_encoded_bytes()])?;
         file.sync_all()?;
     }
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;

@@ -561,6 +561,7 @@ fn the_database_of_another_program_is_refused_and_left_alone() {
     for setup in [
         "CREATE TABLE note (text TEXT)",
         "PRAGMA application_id = 7; CREATE TABLE note (text TEXT)",
+        "PRAGMA application_id = -7; PRAGMA user_version = -1",
         "PRAGMA user_version = 1",
     ] {
         let dir = TempDir::new().unwrap();
@@ -613,8 +614,22 @@ async fn an_older_database_is_copied_and_migrated_whole_or_not_at_all() {
     assert_eq!(audit(dir.path()), [row(1)]);
 
     // The reader leaves migrating to the daemon.
-    Connection::open(&path).unwrap().pragma_update(None, "user_version", 0).unwrap();
-    Reader::open(dir.path()).unwrap_err();
+    let error = database::open_read_only(&path, &next).unwrap_err();
+    assert!(matches!(error, OpenError::Older { found: 1, known: 2, .. }), "{error:?}");
+    assert_eq!(version(&path), 1);
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn the_folder_may_have_a_name_that_is_not_unicode() {
+    use std::os::unix::ffi::OsStrExt;
+    let dir = TempDir::new().unwrap();
+    let state = dir.path().join(std::ffi::OsStr::from_bytes(b"st\xffate"));
+    drop(Store::open(&state).unwrap());
+    let next = [MIGRATIONS, &["ALTER TABLE audit ADD COLUMN cost INTEGER"]].concat();
+    drop(database::open(&state.join(DATABASE), &next).unwrap());
+    assert!(fs::metadata(state.join("taskwarden.db.v1.bak")).unwrap().len() > 4096);
+    assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
 }
 
 #[tokio::test]

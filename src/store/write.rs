@@ -118,7 +118,8 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError`]; then nothing of the batch is stored, and it may be written again once the
-    /// cause is gone.
+    /// cause is gone. (With [`StoreError::Moved`] it may be stored, in a file that is lost unless it
+    /// is put back.)
     pub async fn write(&self, batch: WriteBatch) -> Result<(), StoreError> {
         if batch.is_empty() {
             return Ok(());
