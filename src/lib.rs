@@ -5,3 +5,4 @@
 pub mod ambient;
 pub mod engine;
 pub mod sandbox;
+pub mod upstream;
