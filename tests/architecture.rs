@@ -12,8 +12,21 @@ struct Layer {
 }
 
 const IMPURE: &[&str] = &[
-    "tokio::", "reqwest::", "rusqlite::", "axum::", "std::fs", "std::net", "std::env", "std::thread",
-    "std::process", "Timestamp::now", "SystemTime", "Instant", "async fn", ".await", "RandomState",
+    "tokio::",
+    "reqwest::",
+    "rusqlite::",
+    "axum::",
+    "std::fs",
+    "std::net",
+    "std::env",
+    "std::thread",
+    "std::process",
+    "Timestamp::now",
+    "SystemTime",
+    "Instant",
+    "async fn",
+    ".await",
+    "RandomState",
 ];
 
 const LAYERS: &[Layer] = &[
@@ -22,7 +35,11 @@ const LAYERS: &[Layer] = &[
     Layer { name: "sandbox", imports: &[], banned: &["rusqlite::", "reqwest::"] },
     Layer { name: "upstream", imports: &["engine", "ambient"], banned: &["rusqlite::", "axum::"] },
     Layer { name: "store", imports: &["engine", "ambient"], banned: &["reqwest::", "axum::"] },
-    Layer { name: "telemetry", imports: &["engine", "ambient"], banned: &["rusqlite::", "reqwest::"] },
+    Layer {
+        name: "telemetry",
+        imports: &["engine", "ambient"],
+        banned: &["rusqlite::", "reqwest::"],
+    },
     Layer {
         name: "daemon",
         imports: &["engine", "rules", "upstream", "store", "telemetry", "ambient"],
@@ -30,7 +47,16 @@ const LAYERS: &[Layer] = &[
     },
     Layer {
         name: "cli",
-        imports: &["engine", "rules", "upstream", "store", "telemetry", "daemon", "ambient", "sandbox"],
+        imports: &[
+            "engine",
+            "rules",
+            "upstream",
+            "store",
+            "telemetry",
+            "daemon",
+            "ambient",
+            "sandbox",
+        ],
         banned: &["rusqlite::", "reqwest::", "axum::"],
     },
 ];
@@ -58,7 +84,9 @@ fn code(path: &Path) -> Vec<(usize, String)> {
     let text = fs::read_to_string(path).unwrap();
     let mut lines = Vec::new();
     for (index, line) in text.lines().enumerate() {
-        if line.trim() == "#[cfg(test)]" && text.lines().nth(index + 1).is_some_and(|next| next.starts_with("mod tests {")) {
+        if line.trim() == "#[cfg(test)]"
+            && text.lines().nth(index + 1).is_some_and(|next| next.starts_with("mod tests {"))
+        {
             break;
         }
         if !line.trim_start().starts_with("//") {

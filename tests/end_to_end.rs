@@ -71,7 +71,11 @@ fn assert_waited(task: &TaskReport) {
     }
 }
 
-async fn run_queue(flavour: Flavour, faults: bool, seed: u64) -> (Report, FlakyQueue, tempfile::TempDir) {
+async fn run_queue(
+    flavour: Flavour,
+    faults: bool,
+    seed: u64,
+) -> (Report, FlakyQueue, tempfile::TempDir) {
     let (turned, told) = (Turned::new(), Told::default());
     let sandbox: Sandbox = sandbox(settings(flavour), &turned).await;
     let queue = sandbox.with_model(|model| flaky_queue(model, 200, 60, 12, seed));
@@ -125,14 +129,16 @@ async fn flaky_queue_ends_well(flavour: Flavour) {
     let rows = audit(state.path());
     for id in &queue.hopeless {
         let of_task = |action: &str| {
-            let rows = rows.iter().filter(|row| row.task_id.as_ref().is_some_and(|t| t.as_str() == id));
+            let rows =
+                rows.iter().filter(|row| row.task_id.as_ref().is_some_and(|t| t.as_str() == id));
             rows.filter(|row| row.action == action).count()
         };
         assert_eq!(of_task("retry_some"), 7, "once by the first rule, six times by the second");
         assert_eq!(of_task("give_up"), 2, "each rule gives up once");
     }
     for id in &queue.flaky {
-        let retries = rows.iter().filter(|row| row.task_id.as_ref().is_some_and(|t| t.as_str() == id));
+        let retries =
+            rows.iter().filter(|row| row.task_id.as_ref().is_some_and(|t| t.as_str() == id));
         let executions = report.task(id).unwrap().executions.len();
         assert_eq!(retries.count(), executions - 1, "one row an attempt");
     }

@@ -44,7 +44,8 @@ pub struct AuditArgs {
 
 pub(super) fn run(common: &Common, args: &AuditArgs) -> Result<Exit, Failure> {
     let now = Clock::system().now();
-    let moment = |text: &Option<String>| text.as_deref().map(|text| parse_when(text, now)).transpose();
+    let moment =
+        |text: &Option<String>| text.as_deref().map(|text| parse_when(text, now)).transpose();
     let filter = AuditFilter {
         since: moment(&args.since)?,
         until: moment(&args.until)?,
@@ -82,7 +83,13 @@ pub(super) fn run(common: &Common, args: &AuditArgs) -> Result<Exit, Failure> {
 /// A row for people: one line, and what else there is below it.
 #[must_use]
 pub fn human(row: &AuditRow) -> String {
-    let mut line = format!("{}  {}  {:<16} {:<15}", screen::local_time(row.time), row.server, row.outcome, row.action);
+    let mut line = format!(
+        "{}  {}  {:<16} {:<15}",
+        screen::local_time(row.time),
+        row.server,
+        row.outcome,
+        row.action
+    );
     if let Some(kind) = &row.kind {
         line += &format!("  {kind}");
     }
@@ -121,7 +128,8 @@ fn parse_when(text: &str, now: Timestamp) -> Result<Timestamp, Failure> {
     {
         return Ok(start.timestamp());
     }
-    let ago = humantime::parse_duration(text).ok().and_then(|ago| SignedDuration::try_from(ago).ok());
+    let ago =
+        humantime::parse_duration(text).ok().and_then(|ago| SignedDuration::try_from(ago).ok());
     ago.and_then(|ago| now.checked_sub(ago).ok()).ok_or_else(|| {
         let error = anyhow!(
             "`{text}` is no moment: write one like 2026-11-24T03:00:00Z, a day like 2026-11-24, or \

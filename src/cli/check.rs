@@ -19,27 +19,23 @@ pub struct CheckArgs {
 }
 
 pub(super) fn run(common: &Common, args: &CheckArgs) -> Result<Exit, Failure> {
-    let files = if args.files.is_empty() {
-        vec![paths::config_path(common)?]
-    } else {
-        args.files.clone()
-    };
+    let files =
+        if args.files.is_empty() { vec![paths::config_path(common)?] } else { args.files.clone() };
     let (mut errors, mut warnings) = (0, 0);
     let mut all = Vec::new();
     for file in &files {
-        let (path, text) = if file.as_os_str() == "-" {
+        let loaded = if file.as_os_str() == "-" {
             let mut text = String::new();
             std::io::stdin()
                 .read_to_string(&mut text)
                 .context("standard input cannot be read")
                 .map_err(|error| Failure::new(Exit::Usage, error))?;
-            ("<stdin>".to_owned(), text)
+            crate::rules::load(Source::new("<stdin>", &text))
         } else {
             let file = paths::read_rules(file)
                 .map_err(|failure| Failure { exit: Exit::Findings, ..failure })?;
-            (file.path.display().to_string(), file.text)
+            crate::rules::load(file.source(&file.path.display().to_string()))
         };
-        let loaded = crate::rules::load(Source { path: &path, text: &text });
         for finding in &loaded.findings {
             match finding.severity {
                 Severity::Error => errors += 1,
@@ -49,27 +45,28 @@ pub(super) fn run(common: &Common, args: &CheckArgs) -> Result<Exit, Failure> {
         match common.format {
             Format::Human if loaded.findings.is_empty() => {}
             Format::Human => {
-                screen::print(&findings::human(&loaded.findings, &path, &text, screen::colored(common)));
+                screen::print(&findings::human(&loaded, screen::colored(common)));
             }
             Format::Json => {
-                for line in findings::json(&loaded.findings, &path) {
+                for line in findings::json(&loaded) {
                     screen::print(&line);
                 }
             }
             Format::Github => {
-                for line in findings::github(&loaded.findings, &path) {
+                for line in findings::github(&loaded) {
                     screen::print(&line);
                 }
             }
             Format::Sarif => {}
         }
-        all.push((path, loaded.findings));
+        all.push(loaded);
     }
     if common.format == Format::Sarif {
         screen::print(&findings::sarif(&all));
     }
     if !common.quiet {
-        let files = if files.len() == 1 { "1 file".to_owned() } else { format!("{} files", files.len()) };
+        let files =
+            if files.len() == 1 { "1 file".to_owned() } else { format!("{} files", files.len()) };
         screen::say(&format!("{files}: {errors} error(s), {warnings} warning(s)"));
     }
     let failed = errors > 0 || (args.deny.is_some() && warnings > 0);

@@ -17,7 +17,7 @@ use crate::daemon::supervise::{Daemon, Options};
 use crate::engine::audit::Outcome;
 use crate::engine::rule::Mode;
 use crate::engine::task::State;
-use crate::rules::{AuthConfig, Config, SecretRef, Source};
+use crate::rules::{Config, Source};
 use crate::sandbox::scenario::{demo_scenario, demo_settings};
 use crate::sandbox::{self, Flavour, Sandbox};
 use crate::telemetry::{Event, Level, Sink};
@@ -80,9 +80,9 @@ pub(super) fn run(common: &Common, args: &DemoArgs) -> Result<Exit, Failure> {
     } else {
         ("rules.example.yaml".to_owned(), EXAMPLE.to_owned())
     };
-    let loaded = crate::rules::load(Source { path: &path, text: &text });
+    let loaded = crate::rules::load(Source::new(&path, &text));
     let Some(mut config) = loaded.config else {
-        screen::say(&findings::human(&loaded.findings, &path, &text, screen::colored(common)));
+        screen::say(&findings::human(&loaded, screen::colored(common)));
         return Err(Failure::new(Exit::Config, anyhow!("`{path}` cannot be used")));
     };
     let scratch = std::env::temp_dir().join(format!("taskwarden-demo-{}", std::process::id()));
@@ -161,16 +161,16 @@ fn fast_clock(start: Timestamp, speed: f64) -> Clock {
 
 /// Has the rules look after the embedded server, under the name of the file's first one.
 fn aim_at(config: &mut Config, sandbox: &Sandbox) {
-    let token = AuthConfig::Token(SecretRef::Literal(sandbox.token().to_owned().into()));
-    match config.servers.first_mut() {
-        Some(server) => {
-            server.url = sandbox.url();
-            server.auth = token;
-            server.ca_file = None;
-        }
-        None => config.servers.push(crate::rules::ServerConfig::new("demo".into(), sandbox.url(), token)),
+    let (url, token) = (sandbox.url(), sandbox.token());
+    let text = format!("version: 1\nservers: [{{name: demo, url: '{url}', token: '{token}'}}]\n");
+    // Written by us from an address and a word, so it loads.
+    let Some(mut demo) = crate::rules::load(Source::new("demo", &text)).config else { return };
+    if let (Some(demo), Some(known)) = (demo.servers.first_mut(), config.servers.first()) {
+        // The rules may name it.
+        demo.name = known.name.clone();
+        demo.poll = known.poll;
     }
-    config.servers.truncate(1);
+    config.servers = demo.servers;
 }
 
 /// What the terminal shows of the daemon's events.
@@ -220,7 +220,8 @@ impl Shown {
         if (event.level() == Level::Debug || planned) && !self.verbose {
             return;
         }
-        let time = self.clock.now().to_zoned(TimeZone::get("Asia/Shanghai").unwrap_or(TimeZone::UTC));
+        let time =
+            self.clock.now().to_zoned(TimeZone::get("Asia/Shanghai").unwrap_or(TimeZone::UTC));
         let (start, end) = match (self.color, event.level()) {
             (true, Level::Warn) => ("\x1b[33m", "\x1b[0m"),
             (true, Level::Error) => ("\x1b[31m", "\x1b[0m"),
@@ -264,7 +265,8 @@ fn summary(sandbox: &Sandbox, shown: &Shown) -> Exit {
         };
         *states.entry(state).or_default() += 1;
     }
-    let list = |items: Vec<String>| if items.is_empty() { "none".to_owned() } else { items.join(", ") };
+    let list =
+        |items: Vec<String>| if items.is_empty() { "none".to_owned() } else { items.join(", ") };
     let states = states.iter().map(|(state, count)| format!("{count} {state}")).collect();
     let tally = shown.tally.lock().unwrap_or_else(PoisonError::into_inner);
     let actions = tally.actions.iter().map(|(action, count)| format!("{count} {action}")).collect();
@@ -274,7 +276,9 @@ fn summary(sandbox: &Sandbox, shown: &Shown) -> Exit {
     screen::print(&format!("given up: {}", tally.gave_up));
     let violations = report.violations();
     if violations.is_empty() {
-        screen::print("referee:  no task ran twice at once, none was touched in a state where it does harm");
+        screen::print(
+            "referee:  no task ran twice at once, none was touched in a state where it does harm",
+        );
         Exit::Fine
     } else {
         screen::print(&format!("referee:  {}", violations.join("\n          ")));

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, anyhow};
 
 use super::{Common, Exit, Failure, findings, screen};
+use crate::daemon::reload;
 use crate::rules::{Config, Severity, Source};
 
 /// A rules file that was read.
@@ -14,6 +15,16 @@ pub struct RulesFile {
     pub path: PathBuf,
     /// Its text.
     pub text: String,
+    /// Whether everyone on the machine may read it.
+    pub world_readable: bool,
+}
+
+impl RulesFile {
+    /// The file as the rules module takes it, under the name `path`.
+    #[must_use]
+    pub fn source<'a>(&'a self, path: &'a str) -> Source<'a> {
+        Source { path, text: &self.text, world_readable: self.world_readable }
+    }
 }
 
 fn variable(name: &str) -> Option<PathBuf> {
@@ -70,10 +81,10 @@ pub fn state_dir(common: &Common) -> Result<PathBuf, Failure> {
 
 /// Reads the rules file.
 pub fn read_rules(path: &Path) -> Result<RulesFile, Failure> {
-    let text = crate::daemon::reload::read(path)
+    let text = reload::read(path)
         .with_context(|| format!("the rules file `{}` cannot be read", path.display()))
         .map_err(|error| Failure::new(Exit::Config, error))?;
-    Ok(RulesFile { path: path.to_owned(), text })
+    Ok(RulesFile { path: path.to_owned(), text, world_readable: reload::world_readable(path) })
 }
 
 /// Reads and compiles the rules file, for commands that work with it. Warnings go to standard error,
@@ -81,10 +92,9 @@ pub fn read_rules(path: &Path) -> Result<RulesFile, Failure> {
 pub fn load_rules(common: &Common) -> Result<(RulesFile, Config), Failure> {
     let file = read_rules(&config_path(common)?)?;
     let path = file.path.display().to_string();
-    let loaded = crate::rules::load(Source { path: &path, text: &file.text });
+    let loaded = crate::rules::load(file.source(&path));
     if !loaded.findings.is_empty() && !common.quiet {
-        let color = screen::colored(common);
-        screen::say(&findings::human(&loaded.findings, &path, &file.text, color));
+        screen::say(&findings::human(&loaded, screen::colored(common)));
     }
     let errors =
         loaded.findings.iter().filter(|finding| finding.severity == Severity::Error).count();

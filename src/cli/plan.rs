@@ -97,7 +97,8 @@ pub(super) fn run(common: &Common, args: &PlanArgs) -> Result<Exit, Failure> {
             let Some(client) = clients.get(&server.name) else { continue };
             let mut memory = Memory::new(server.name.clone());
             if let Some(reader) = &reader {
-                let known = reader.load(&server.name).map_err(|error| config_error(error.into()))?;
+                let known =
+                    reader.load(&server.name).map_err(|error| config_error(error.into()))?;
                 memory.restore(known);
                 if let Ok(Some(state)) = reader.server_state(&server.name)
                     && let Ok(state) = serde_json::from_value(state)
@@ -131,7 +132,13 @@ pub(super) fn run(common: &Common, args: &PlanArgs) -> Result<Exit, Failure> {
     Ok(if away { Exit::Unreached } else { Exit::Fine })
 }
 
-fn show(common: &Common, config: &Config, snapshot: &Snapshot, decision: &Decision, now: Timestamp) {
+fn show(
+    common: &Common,
+    config: &Config,
+    snapshot: &Snapshot,
+    decision: &Decision,
+    now: Timestamp,
+) {
     let lines = lines(config, snapshot, decision, now);
     if common.format == Format::Json {
         for line in &lines {
@@ -230,10 +237,16 @@ fn human(snapshot: &Snapshot, lines: &[Line<'_>], now: Timestamp) -> String {
             let mode = if mode == Mode::DryRun { " (dry run)" } else { "" };
             members.sort_by_key(|line| line.due);
             let count = members.len();
-            let _ = writeln!(out, "    {action} by rule `{}`{mode}, {count}:", printable(rule.as_str()));
+            let _ = writeln!(
+                out,
+                "    {action} by rule `{}`{mode}, {count}:",
+                printable(rule.as_str())
+            );
             for line in members.iter().take(SHOWN) {
                 let what = match (line.task_id, &line.task_name) {
-                    (Some(id), Some(name)) => format!("{}  {}", printable(id.as_str()), printable(name)),
+                    (Some(id), Some(name)) => {
+                        format!("{}  {}", printable(id.as_str()), printable(name))
+                    }
                     (Some(id), None) => printable(id.as_str()).into_owned(),
                     (None, _) => format!("all of {}", line.kind),
                 };
@@ -243,12 +256,14 @@ fn human(snapshot: &Snapshot, lines: &[Line<'_>], now: Timestamp) -> String {
                 };
                 let _ = writeln!(out, "      {what}\n        {}{soon}", printable(&line.reason));
                 if let Some(error) = &line.error {
-                    let class = line.class.as_ref().map_or_else(String::new, |class| format!(" ({class})"));
+                    let class =
+                        line.class.as_ref().map_or_else(String::new, |class| format!(" ({class})"));
                     let _ = writeln!(out, "        error{class}: {}", printable(error));
                 }
             }
             if count > SHOWN {
-                let _ = writeln!(out, "      and {} more; `--format json` lists all", count - SHOWN);
+                let _ =
+                    writeln!(out, "      and {} more; `--format json` lists all", count - SHOWN);
             }
         }
     }

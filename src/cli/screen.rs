@@ -36,7 +36,10 @@ pub fn start_log(common: &Common) {
     use tracing_subscriber::fmt::time::FormatTime;
     struct Local;
     impl FormatTime for Local {
-        fn format_time(&self, w: &mut tracing_subscriber::fmt::format::Writer<'_>) -> std::fmt::Result {
+        fn format_time(
+            &self,
+            w: &mut tracing_subscriber::fmt::format::Writer<'_>,
+        ) -> std::fmt::Result {
             let now = crate::ambient::Clock::system().now();
             write!(w, "{}", local_time(now))
         }

@@ -1,6 +1,7 @@
 //! Carries out what was decided: writes it down, looks again, sends, writes down the answer.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
@@ -52,7 +53,12 @@ impl Watch {
     }
 
     /// Acts on single tasks by one call; false when there is no use in going on.
-    async fn act_on_tasks(&mut self, rules: &RuleSet, snapshot: &Snapshot, group: &Group<'_>) -> bool {
+    async fn act_on_tasks(
+        &mut self,
+        rules: &RuleSet,
+        snapshot: &Snapshot,
+        group: &Group<'_>,
+    ) -> bool {
         let now = self.clock.now();
         let rows: Vec<AuditRow> = group
             .members
@@ -86,7 +92,12 @@ impl Watch {
             Err(error) => {
                 let why = format!("the second look failed: {error}");
                 for (_, target) in &group.members {
-                    self.answer(group.kind, &target.id, &intents, &Answer::SkippedChanged(why.clone()));
+                    self.answer(
+                        group.kind,
+                        &target.id,
+                        &intents,
+                        &Answer::SkippedChanged(why.clone()),
+                    );
                 }
                 self.save().await;
                 return false;
@@ -118,7 +129,11 @@ impl Watch {
     }
 
     /// One call for all of them, or one for the only one. An `Err` is about the whole call.
-    async fn send(&self, group: &Group<'_>, ids: Vec<TaskId>) -> Result<Vec<(TaskId, Answer)>, Answer> {
+    async fn send(
+        &self,
+        group: &Group<'_>,
+        ids: Vec<TaskId>,
+    ) -> Result<Vec<(TaskId, Answer)>, Answer> {
         let verb = match group.action.effect() {
             Effect::Retry => Verb::Retry,
             Effect::Cancel => Verb::Cancel,
@@ -161,9 +176,15 @@ impl Watch {
     ) -> Result<HashMap<TaskId, Task>, upstream::Error> {
         let listed = snapshot.kinds.get(group.kind).map_or(0, Vec::len);
         if group.members.len() * BYTES_AN_INFO <= BYTES_AN_INFO + listed * BYTES_A_TASK {
-            let (client, kind) = (&self.client, group.kind);
-            let ids = group.members.iter().map(|(_, target)| &target.id);
-            let looks = ids.map(|id| async move { client.info(kind, id).await });
+            let looks: Vec<_> = group
+                .members
+                .iter()
+                .map(|(_, target)| {
+                    let (client, kind, id) =
+                        (Arc::clone(&self.client), group.kind.clone(), target.id.clone());
+                    async move { client.info(&kind, &id).await }
+                })
+                .collect();
             let mut fresh = HashMap::new();
             let mut looks = futures_util::stream::iter(looks).buffer_unordered(INFOS_AT_ONCE);
             while let Some(task) = looks.next().await {
@@ -312,12 +333,12 @@ fn unmeant(action: Action, snapshot: &Snapshot, tasks: &[Task]) -> Option<String
     // A task that failed since the decision has not been held against the rules yet; it may be one
     // that a person canceled.
     let known = |task: &Task| {
-        snapshot.kinds.values().flatten().any(|seen| {
-            seen.id == task.id && seen.fingerprint() == task.fingerprint()
-        })
+        snapshot
+            .kinds
+            .values()
+            .flatten()
+            .any(|seen| seen.id == task.id && seen.fingerprint() == task.fingerprint())
     };
-    let strangers =
-        tasks.iter().filter(|task| action.fits(task.state) && !known(task)).count();
+    let strangers = tasks.iter().filter(|task| action.fits(task.state) && !known(task)).count();
     (strangers > 0).then(|| format!("{strangers} more tasks failed since the decision"))
 }
-

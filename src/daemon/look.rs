@@ -75,9 +75,8 @@ impl Eye {
     /// When the server as a whole cannot be read.
     pub async fn look(&mut self) -> Result<Snapshot, upstream::Error> {
         let now = self.clock.now();
-        let stale = self
-            .discovered_at
-            .is_none_or(|at| now.duration_since(at).abs() > DISCOVER_EVERY);
+        let stale =
+            self.discovered_at.is_none_or(|at| now.duration_since(at).abs() > DISCOVER_EVERY);
         if stale {
             let known = Kind::KNOWN.into_iter().chain(self.extra_kinds.iter().cloned());
             let found = self.client.discover(&known.collect::<Vec<_>>()).await?;
@@ -89,11 +88,14 @@ impl Eye {
             }
             self.discovered_at = Some(now);
         }
-        let client = &self.client;
-        let reads = self.kinds.iter().cloned().map(|kind| async move {
-            let list = client.list(&kind).await;
-            (kind, list)
+        let reads = self.kinds.iter().cloned().map(|kind| {
+            let client = Arc::clone(&self.client);
+            async move {
+                let list = client.list(&kind).await;
+                (kind, list)
+            }
         });
+        let reads: Vec<_> = reads.collect();
         let lists: Vec<_> =
             futures_util::stream::iter(reads).buffer_unordered(READS_AT_ONCE).collect().await;
         let (mut kinds, mut unread) = (BTreeMap::new(), BTreeMap::new());
@@ -104,7 +106,8 @@ impl Eye {
                 Ok(list) => {
                     if let Some(date) = list.date {
                         // The clock was read somewhere between question and answer.
-                        let roundtrip = SignedDuration::try_from(list.roundtrip).unwrap_or_default();
+                        let roundtrip =
+                            SignedDuration::try_from(list.roundtrip).unwrap_or_default();
                         skew = Some(date.duration_since(list.read_at) + roundtrip / 2);
                     }
                     kinds.insert(kind, list.tasks);

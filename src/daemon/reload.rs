@@ -120,6 +120,13 @@ pub fn read(path: &Path) -> io::Result<String> {
     std::fs::read_to_string(path)
 }
 
+/// Whether everyone on the machine may read the file.
+#[must_use]
+pub fn world_readable(path: &Path) -> bool {
+    use std::os::unix::fs::PermissionsExt as _;
+    std::fs::metadata(path).is_ok_and(|meta| meta.permissions().mode() & 0o004 != 0)
+}
+
 fn digest(bytes: &[u8]) -> [u8; 32] {
     Sha256::digest(bytes).into()
 }

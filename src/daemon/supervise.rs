@@ -8,13 +8,13 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
 
-use super::reload::FollowedFile;
+use super::reload::{self, FollowedFile};
 use super::watch::{Looked, Watch, WatchSettings};
 use crate::ambient::Clock;
 use crate::engine::audit::{AuditRow, Outcome};
 use crate::engine::rule::{Mode, Rule, RuleSet};
 use crate::engine::task::ServerName;
-use crate::rules::{AuthConfig, Config, SecretRef, ServerConfig};
+use crate::rules::{AuthConfig, Config, Finding, SecretRef, ServerConfig, Severity, Source};
 use crate::store::{OpenError, Store, StoreError, WriteBatch};
 use crate::telemetry::{Event, Sink};
 use crate::upstream::{Auth, BuildError, Client, ClientSettings, SecretSource};
@@ -173,8 +173,14 @@ impl Daemon {
         Ok(ticks.join_all().await.into_iter().flatten().collect())
     }
 
-    fn watch_server(&self, server: &ServerConfig, stop: watch::Receiver<bool>) -> Result<Watch, StartError> {
-        let Some(client) = self.clients.get(&server.name) else { return Err(StartError::NoServers) };
+    fn watch_server(
+        &self,
+        server: &ServerConfig,
+        stop: watch::Receiver<bool>,
+    ) -> Result<Watch, StartError> {
+        let Some(client) = self.clients.get(&server.name) else {
+            return Err(StartError::NoServers);
+        };
         Ok(Watch::new(WatchSettings {
             server: server.name.clone(),
             client: client.clone(),
@@ -213,14 +219,19 @@ impl Daemon {
     }
 
     async fn take_over(&mut self, path: &str, text: &str) -> Result<(), String> {
-        let loaded = crate::rules::load(crate::rules::Source { path, text });
+        let loaded = crate::rules::load(Source {
+            path,
+            text,
+            world_readable: reload::world_readable(path.as_ref()),
+        });
         let Some(config) = loaded.config else {
-            return Err(crate::cli::findings::human(&loaded.findings, path, text, false));
+            return Err(one_line_each(path, &loaded.findings));
         };
         if config.servers.is_empty() {
             return Err(format!("{path}: {}", StartError::NoServers));
         }
-        let clients = clients(&config, &self.options).map_err(|error| format!("{path}: {error}"))?;
+        let clients =
+            clients(&config, &self.options).map_err(|error| format!("{path}: {error}"))?;
         let changes = differences(&self.config, &config);
         if changes.is_empty() {
             self.config = config;
@@ -316,9 +327,8 @@ pub fn clients(
         .servers
         .iter()
         .map(|server| {
-            let client = Client::new(client_settings(server, options)).map_err(|source| {
-                StartError::Client { server: server.name.clone(), source }
-            })?;
+            let client = Client::new(client_settings(server, options))
+                .map_err(|source| StartError::Client { server: server.name.clone(), source })?;
             Ok((server.name.clone(), Arc::new(client)))
         })
         .collect()
@@ -347,6 +357,17 @@ fn client_settings(server: &ServerConfig, options: &Options) -> ClientSettings {
         ca_file: server.ca_file.clone(),
         clock: options.clock.clone(),
     }
+}
+
+/// The errors among findings, a line each; `check` shows them with their source.
+fn one_line_each(path: &str, findings: &[Finding]) -> String {
+    let errors = findings.iter().filter(|finding| finding.severity == Severity::Error);
+    let lines = errors.map(|finding| {
+        let Finding { code, message, line, column, help, .. } = finding;
+        let help = help.as_ref().map_or_else(String::new, |help| format!("; {help}"));
+        format!("{path}:{line}:{column}: error[{code}]: {message}{help}")
+    });
+    lines.collect::<Vec<_>>().join("\n")
 }
 
 /// What differs between two configurations, in words; empty when they mean the same.
@@ -384,4 +405,3 @@ fn differences(old: &Config, new: &Config) -> String {
     }
     parts.join("; ")
 }
-

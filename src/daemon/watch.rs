@@ -166,8 +166,7 @@ impl Watch {
     /// How long until the next look: `poll`, or sooner when something is due, or later, up to four
     /// times as long, while nothing is undone and nothing waits.
     fn pause_after(&mut self, snapshot: &Snapshot, decision: &Decision) -> Duration {
-        let undone =
-            snapshot.kinds.values().flatten().any(|task| !task.state.is_done());
+        let undone = snapshot.kinds.values().flatten().any(|task| !task.state.is_done());
         let busy = undone
             || !decision.actions.is_empty()
             || decision.waiting.iter().any(|waiting| waiting.gate.until().is_none());
@@ -236,7 +235,13 @@ impl Watch {
     }
 
     /// Tells of what was decided, and puts what goes into the audit log aside to be written.
-    fn report(&mut self, rules: &RuleSet, snapshot: &Snapshot, decision: &Decision, now: Timestamp) {
+    fn report(
+        &mut self,
+        rules: &RuleSet,
+        snapshot: &Snapshot,
+        decision: &Decision,
+        now: Timestamp,
+    ) {
         for give_up in &decision.give_ups {
             let row = self.give_up_row(rules, give_up, now);
             self.sink.emit(&Event::GaveUp { row: Box::new(row.clone()), notify: give_up.notify });
@@ -260,15 +265,19 @@ impl Watch {
         }
         let mut held: BTreeMap<RuleName, (usize, String)> = BTreeMap::new();
         for waiting in decision.waiting.iter().filter(|waiting| waiting.gate.is_limit()) {
-            let entry = held
-                .entry(waiting.rule.clone())
-                .or_insert_with(|| (0, waiting.gate.to_string()));
+            let entry =
+                held.entry(waiting.rule.clone()).or_insert_with(|| (0, waiting.gate.to_string()));
             entry.0 += 1;
         }
         for (rule, (tasks, gate)) in &held {
             if !self.held.contains_key(rule) {
                 let (server, rule) = (self.memory.server.clone(), rule.clone());
-                self.sink.emit(&Event::HeldBack { server, rule, tasks: *tasks, gate: gate.clone() });
+                self.sink.emit(&Event::HeldBack {
+                    server,
+                    rule,
+                    tasks: *tasks,
+                    gate: gate.clone(),
+                });
             }
         }
         self.held = held.into_iter().map(|(rule, (_, gate))| (rule, gate)).collect();
@@ -282,7 +291,13 @@ impl Watch {
     }
 
     /// The audit row of an action that is about to happen.
-    pub(super) fn row(&self, rules: &RuleSet, planned: &Planned, now: Timestamp, mode: Mode) -> AuditRow {
+    pub(super) fn row(
+        &self,
+        rules: &RuleSet,
+        planned: &Planned,
+        now: Timestamp,
+        mode: Mode,
+    ) -> AuditRow {
         let task = planned.task.as_ref();
         AuditRow {
             id: self.store.next_intent_id(),

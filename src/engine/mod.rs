@@ -16,5 +16,6 @@ pub mod schedule;
 pub mod task;
 #[cfg(test)]
 mod tests;
+pub mod text;
 pub mod trace;
 pub mod wait_hint;

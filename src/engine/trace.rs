@@ -142,7 +142,10 @@ impl Gate {
     pub fn is_limit(&self) -> bool {
         matches!(
             self,
-            Self::Undone { .. } | Self::PerHour { .. } | Self::Exhausted { .. } | Self::WouldRetryUnmeant { .. }
+            Self::Undone { .. }
+                | Self::PerHour { .. }
+                | Self::Exhausted { .. }
+                | Self::WouldRetryUnmeant { .. }
         )
     }
 

@@ -165,17 +165,28 @@ impl fmt::Display for Event {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Started { servers, rules, revision } => {
-                write!(f, "looking after {servers} server(s) with {rules} rule(s), revision {revision}")
+                write!(
+                    f,
+                    "looking after {servers} server(s) with {rules} rule(s), revision {revision}"
+                )
             }
             Self::ServerReached { server, flavour, kinds } => {
                 let kinds: Vec<&str> = kinds.iter().map(Kind::as_str).collect();
-                write!(f, "{server}: reached; {flavour} server with {}", printable(&kinds.join(", ")))
+                write!(
+                    f,
+                    "{server}: reached; {flavour} server with {}",
+                    printable(&kinds.join(", "))
+                )
             }
             Self::ServerAway { server, error, times: 1, .. } => {
                 write!(f, "{server}: {}", printable(error))
             }
             Self::ServerAway { server, error, times, since } => {
-                write!(f, "{server}: still failing, {times} times since {since}: {}", printable(error))
+                write!(
+                    f,
+                    "{server}: still failing, {times} times since {since}: {}",
+                    printable(error)
+                )
             }
             Self::KindUnread { server, kind, error } => {
                 write!(f, "{server}: {kind} is left out of this tick: {}", printable(error))
@@ -187,7 +198,10 @@ impl fmt::Display for Event {
                 let word = if *seconds > 0 { "ahead of" } else { "behind" };
                 let by = std::time::Duration::from_secs(seconds.unsigned_abs());
                 let by = format_duration(by);
-                write!(f, "{server}: its clock is {by} {word} ours; its times are corrected for that")
+                write!(
+                    f,
+                    "{server}: its clock is {by} {word} ours; its times are corrected for that"
+                )
             }
             Self::Acted(row) => write_row(f, row),
             Self::GaveUp { row, .. } => write_row(f, row),

@@ -46,10 +46,11 @@ pub fn config(sandbox: &Sandbox, server: &str, rules: &str) -> Config {
         sandbox.url(),
         sandbox.token(),
     );
-    let loaded = load(Source { path: "test.yaml", text: &text });
-    loaded.config.unwrap_or_else(|| {
-        panic!("{}", taskwarden::cli::findings::human(&loaded.findings, "test.yaml", &text, false))
-    })
+    let loaded = load(Source::new("test.yaml", &text));
+    match &loaded.config {
+        Some(config) => config.clone(),
+        None => panic!("{}", taskwarden::cli::findings::human(&loaded, false)),
+    }
 }
 
 pub async fn sandbox(settings: Settings, turned: &Turned) -> Sandbox {
