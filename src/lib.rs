@@ -4,4 +4,5 @@
 
 pub mod ambient;
 pub mod engine;
+pub mod rules;
 pub mod sandbox;
