@@ -1,0 +1,114 @@
+//! The codes of findings: stable names for scripts, with what `check --explain` says of each.
+
+use std::fmt;
+use std::str::FromStr;
+
+use super::finding::Severity;
+
+macro_rules! codes {
+    ($($variant:ident $name:literal $severity:ident $title:literal;)*) => {
+        /// What is wrong. The names are stable: scripts and comments may rely on them.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub enum Code {
+            $(#[doc = $title] $variant,)*
+        }
+
+        impl Code {
+            /// All of them, in the order of the documentation.
+            pub const ALL: &'static [Self] = &[$(Self::$variant),*];
+
+            /// The stable name, in kebab case.
+            #[must_use]
+            pub fn as_str(self) -> &'static str {
+                match self { $(Self::$variant => $name),* }
+            }
+
+            /// How bad a finding with this code is.
+            #[must_use]
+            pub fn severity(self) -> Severity {
+                match self { $(Self::$variant => Severity::$severity),* }
+            }
+
+            /// The code in a few words.
+            #[must_use]
+            pub fn title(self) -> &'static str {
+                match self { $(Self::$variant => $title),* }
+            }
+        }
+    };
+}
+
+codes! {
+    YamlSyntax "yaml-syntax" Error "the file is not YAML";
+    EmptyFile "empty-file" Error "the file holds nothing";
+    MultipleDocuments "multiple-documents" Error "the file holds several YAML documents";
+    TooComplex "too-complex" Error "the file is larger or deeper than any real one";
+    UnknownAlias "unknown-alias" Error "an alias without an anchor";
+    UnsupportedTag "unsupported-tag" Error "a YAML tag";
+    DuplicateKey "duplicate-key" Error "a key given twice";
+    UnknownKey "unknown-key" Error "a key that does not exist";
+    MisplacedKey "misplaced-key" Error "a key in the wrong place";
+    MissingKey "missing-key" Error "a key that must be there and is not";
+    ConflictingKeys "conflicting-keys" Error "keys that exclude each other";
+    WrongType "wrong-type" Error "a value of the wrong type";
+    EmptyValue "empty-value" Error "a value that is empty";
+    UnsupportedVersion "unsupported-version" Error "a version of the file format that this program does not know";
+    OutOfRange "out-of-range" Error "a number outside its range";
+    InvalidDuration "invalid-duration" Error "not a duration";
+    InvalidSize "invalid-size" Error "not a size";
+    InvalidNumber "invalid-number" Error "not a number of the wanted form";
+    InvalidComparison "invalid-comparison" Error "not a comparison";
+    InvalidRegex "invalid-regex" Error "not a regular expression";
+    RegexWithoutGroup "regex-without-group" Error "a `retry_after` that captures nothing";
+    InvalidGlob "invalid-glob" Error "not a glob";
+    InvalidCron "invalid-cron" Error "not a five-field cron expression";
+    CronNeverFires "cron-never-fires" Error "a schedule for a date that does not exist";
+    InvalidTimezone "invalid-timezone" Error "not an IANA time zone";
+    InvalidHours "invalid-hours" Error "not hours of the day";
+    InvalidUrl "invalid-url" Error "not an address of a server";
+    UrlCredentials "url-credentials" Error "a user or password inside a URL";
+    UnknownValue "unknown-value" Error "a word that the key does not take";
+    UnknownAction "unknown-action" Error "an action that does not exist";
+    UnknownKind "unknown-kind" Error "a kind of task that does not exist";
+    UnknownState "unknown-state" Error "a state that does not exist";
+    UnknownClass "unknown-class" Error "a class of errors that does not exist";
+    UnknownServer "unknown-server" Error "a server that the file does not have";
+    DuplicateRule "duplicate-rule" Error "two rules of one name";
+    DuplicateServer "duplicate-server" Error "two servers of one name";
+    RetryHarmfulState "retry-harmful-state" Error "a retry of tasks that would run twice";
+    ActionStateMismatch "action-state-mismatch" Error "an action on tasks in a state where it does harm or nothing";
+    WholeKindMatcher "whole-kind-matcher" Error "a matcher that a whole-kind action cannot honour";
+    GiveUpAction "give-up-action" Error "an action that cannot stand under `on_give_up`";
+    NoServers "no-servers" Warning "a file without servers";
+    NoRules "no-rules" Warning "a file without rules";
+    LiteralSecret "literal-secret" Warning "a secret in a file that everyone can read";
+    EmptyMatch "empty-match" Warning "a rule that takes every task";
+    ShadowedRule "shadowed-rule" Warning "a rule that an earlier one leaves nothing";
+    NeverMatches "never-matches" Warning "matchers that cannot hold together";
+    CatchAllRegex "catch-all-regex" Warning "a regular expression that matches everything";
+    ControlCharacter "control-character" Warning "an escape that double quotes changed";
+    UnboundedRetry "unbounded-retry" Warning "a retry that never ends";
+    NoEffect "no-effect" Warning "a key without effect on this rule";
+    RepeatedValue "repeated-value" Warning "a value listed twice";
+    RelativePath "relative-path" Warning "a glob for paths that does not begin with a slash";
+}
+
+impl fmt::Display for Code {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// The text names no code.
+#[derive(Debug, thiserror::Error)]
+#[error("no finding has the code `{0}`")]
+pub struct UnknownCode(String);
+
+impl FromStr for Code {
+    type Err = UnknownCode;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let found = Self::ALL.iter().copied().find(|code| code.as_str() == text);
+        found.ok_or_else(|| UnknownCode(text.to_owned()))
+    }
+}

@@ -1,0 +1,165 @@
+//! Findings: what is wrong with a rules file, and where; rendering is `cli`'s.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+
+use super::codes::Code;
+
+/// A range of bytes in the text of a rules file, on character boundaries.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Span {
+    /// The first byte.
+    pub start: usize,
+    /// The byte after the last.
+    pub end: usize,
+}
+
+impl Span {
+    /// From the first byte up to, and without, the second.
+    #[must_use]
+    pub fn new(start: usize, end: usize) -> Self {
+        Self { start, end: end.max(start) }
+    }
+
+    /// The bytes as a range.
+    #[must_use]
+    pub fn range(self) -> Range<usize> {
+        self.start..self.end
+    }
+
+    pub(super) fn is_empty(self) -> bool {
+        self.start == self.end
+    }
+}
+
+/// How bad a finding is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Severity {
+    /// The file cannot be used.
+    Error,
+    /// The file can be used, and probably does not do what was meant.
+    Warning,
+}
+
+impl Severity {
+    /// `error` or `warning`.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Error => "error",
+            Self::Warning => "warning",
+        }
+    }
+}
+
+/// One thing that is wrong with a rules file. It never holds a secret's text.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Finding {
+    /// What kind of thing.
+    pub code: Code,
+    /// How bad it is.
+    pub severity: Severity,
+    /// What is wrong, in a lowercase fragment.
+    pub message: String,
+    /// Where: the very word, or inside a regex or a cron field the very character.
+    pub span: Span,
+    /// The line of the span's start; the first is 1.
+    pub line: usize,
+    /// The column of the span's start, in characters; the first is 1.
+    pub column: usize,
+    /// The line of the span's end.
+    pub end_line: usize,
+    /// The column after the span's last character.
+    pub end_column: usize,
+    /// A few words to stand under the caret; may be empty.
+    pub label: String,
+    /// The mend.
+    pub help: Option<String>,
+    /// Other places that have to do with it, each with a few words.
+    pub related: Vec<(Span, String)>,
+}
+
+impl Finding {
+    pub(super) fn new(code: Code, span: Span, message: impl Into<String>) -> Self {
+        Self {
+            code,
+            severity: code.severity(),
+            message: message.into(),
+            span,
+            line: 0,
+            column: 0,
+            end_line: 0,
+            end_column: 0,
+            label: String::new(),
+            help: None,
+            related: Vec::new(),
+        }
+    }
+
+    pub(super) fn label(&mut self, label: impl Into<String>) -> &mut Self {
+        self.label = label.into();
+        self
+    }
+
+    pub(super) fn help(&mut self, help: impl Into<String>) -> &mut Self {
+        self.help = Some(help.into());
+        self
+    }
+
+    pub(super) fn related(&mut self, span: Span, words: impl Into<String>) -> &mut Self {
+        self.related.push((span, words.into()));
+        self
+    }
+}
+
+/// Puts findings into the order of the text, cuts their spans to one line each (a caret cannot
+/// stand under several) and fills in lines and columns, in one walk over the text.
+pub(super) fn settle(text: &str, findings: &mut Vec<Finding>) {
+    for finding in &mut *findings {
+        finding.span = one_line(text, finding.span);
+        for (span, _) in &mut finding.related {
+            *span = one_line(text, *span);
+        }
+    }
+    findings.sort_by(|a, b| {
+        (a.span, a.code.as_str(), &a.message).cmp(&(b.span, b.code.as_str(), &b.message))
+    });
+    findings.dedup();
+    let mut places: BTreeMap<usize, (usize, usize)> =
+        findings.iter().flat_map(|f| [(f.span.start, (0, 0)), (f.span.end, (0, 0))]).collect();
+    // A byte-order mark is no character of the first line.
+    let (mut line, mut column) = (1, 1);
+    let mut at = if text.starts_with('\u{feff}') { '\u{feff}'.len_utf8() } else { 0 };
+    for (offset, place) in &mut places {
+        for char in text.get(at..*offset).unwrap_or_default().chars() {
+            if char == '\n' {
+                (line, column) = (line + 1, 1);
+            } else {
+                column += 1;
+            }
+        }
+        at = at.max(*offset);
+        *place = (line, column);
+    }
+    let place = |offset| places.get(&offset).copied().unwrap_or((1, 1));
+    for finding in findings {
+        (finding.line, finding.column) = place(finding.span.start);
+        (finding.end_line, finding.end_column) = place(finding.span.end);
+    }
+}
+
+fn one_line(text: &str, span: Span) -> Span {
+    let start = floor(text, span.start);
+    let end = floor(text, span.end).max(start);
+    let shown = text.get(start..end).unwrap_or_default();
+    let line = shown.split('\n').next().unwrap_or_default().trim_end();
+    Span::new(start, start + line.len())
+}
+
+fn floor(text: &str, at: usize) -> usize {
+    let mut at = at.min(text.len());
+    while !text.is_char_boundary(at) {
+        at -= 1;
+    }
+    at
+}

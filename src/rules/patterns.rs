@@ -1,0 +1,205 @@
+//! Regular expressions and globs.
+
+use globset::{Glob, GlobBuilder};
+use regex::Regex;
+use regex_syntax::ast;
+use regex_syntax::hir::{Hir, HirKind};
+
+use super::codes::Code;
+use super::values::Fault;
+
+/// The longest pattern, in bytes.
+const LONGEST: usize = 16_384;
+
+/// Compiles a regular expression; also tells what it costs, in automaton states more or less.
+pub(super) fn regex(text: &str) -> Result<(Regex, u64), Fault> {
+    if text.len() > LONGEST {
+        return Err(too_long(text));
+    }
+    let hir = regex_syntax::Parser::new().parse(text).map_err(|error| syntax(text, &error))?;
+    let cost = cost(&hir);
+    let regex = Regex::new(text).map_err(|error| {
+        let message = match error {
+            regex::Error::CompiledTooBig(_) => "the expression grows too large".to_owned(),
+            other => other.to_string(),
+        };
+        Fault::new(Code::InvalidRegex, 0..text.len(), message)
+            .help("repeat less: a count such as `{1000}` multiplies what it repeats")
+    })?;
+    Ok((regex, cost))
+}
+
+fn too_long(text: &str) -> Fault {
+    let message = format!("the pattern is longer than {} KiB", LONGEST / 1024);
+    Fault::new(Code::TooComplex, 0..text.len(), message).help("write several patterns in a list")
+}
+
+fn syntax(text: &str, error: &regex_syntax::Error) -> Fault {
+    let (span, message, help) = match error {
+        regex_syntax::Error::Parse(error) => {
+            (error.span(), error.kind().to_string(), hint(text, error))
+        }
+        regex_syntax::Error::Translate(error) => (error.span(), error.kind().to_string(), None),
+        other => {
+            return Fault::new(Code::InvalidRegex, 0..text.len(), other.to_string());
+        }
+    };
+    let fault =
+        Fault::new(Code::InvalidRegex, span.start.offset..span.end.offset, message.to_lowercase());
+    match help {
+        Some(help) => fault.help(help),
+        None => fault.help("see https://docs.rs/regex/#syntax for what an expression may hold"),
+    }
+}
+
+fn hint(text: &str, error: &ast::Error) -> Option<&'static str> {
+    use ast::ErrorKind as Kind;
+    Some(match error.kind() {
+        Kind::RepetitionMissing if text.starts_with(['*', '?']) => {
+            "an expression is no glob: write `.*` for anything, or leave it out at the ends"
+        }
+        Kind::RepetitionMissing => "write `\\` before it to mean the character itself",
+        Kind::GroupUnclosed => "close it with `)`, or write `\\(` to mean the character itself",
+        Kind::GroupUnopened => "write `\\)` to mean the character itself",
+        Kind::ClassUnclosed => "close it with `]`, or write `\\[` to mean the character itself",
+        Kind::RepetitionCountUnclosed
+        | Kind::RepetitionCountDecimalEmpty
+        | Kind::DecimalEmpty
+        | Kind::DecimalInvalid => "write `\\{` to mean the character itself",
+        Kind::EscapeUnrecognized => "write `\\\\` to mean a backslash",
+        Kind::EscapeUnexpectedEof => "a `\\` at the end escapes nothing; write `\\\\` to mean it",
+        Kind::UnsupportedLookAround => {
+            "this engine never looks around; say what must not hold under `not:`"
+        }
+        Kind::UnsupportedBackreference => "this engine has no back-references",
+        Kind::FlagUnrecognized => "the flags are i, m, s, R, U, u and x",
+        Kind::GroupNameDuplicate { .. } => "give each group its own name",
+        _ => return None,
+    })
+}
+
+fn cost(hir: &Hir) -> u64 {
+    match hir.kind() {
+        HirKind::Empty => 0,
+        HirKind::Literal(literal) => literal.0.len() as u64,
+        HirKind::Class(regex_syntax::hir::Class::Unicode(class)) => 4 * class.ranges().len() as u64,
+        HirKind::Class(_) | HirKind::Look(_) => 1,
+        HirKind::Repetition(repetition) => {
+            let times = repetition.max.unwrap_or(repetition.min + 1).max(1);
+            cost(&repetition.sub).saturating_add(1).saturating_mul(u64::from(times))
+        }
+        HirKind::Capture(capture) => cost(&capture.sub).saturating_add(2),
+        HirKind::Concat(members) | HirKind::Alternation(members) => {
+            members.iter().map(cost).fold(1, u64::saturating_add)
+        }
+    }
+}
+
+/// Whether an expression is found in any text whatever.
+pub(super) fn matches_everything(regex: &Regex) -> bool {
+    ["", "a", "\n", "a\nb", "中", " 1", "%Z\r\n\t-"].iter().all(|text| regex.is_match(text))
+}
+
+/// Compiles a glob in which `*` stays within one folder and `**` crosses them.
+pub(super) fn glob(text: &str) -> Result<Glob, Fault> {
+    if text.len() > LONGEST {
+        return Err(too_long(text));
+    }
+    GlobBuilder::new(text).literal_separator(true).backslash_escape(true).build().map_err(|error| {
+        use globset::ErrorKind as Kind;
+        let (range, help) = match error.kind() {
+            Kind::UnclosedClass => {
+                (last(text, '['), "close it with `]`, or write `[[]` to mean the character itself")
+            }
+            Kind::UnclosedAlternates => {
+                (last(text, '{'), "close it with `}`, or write `[{]` to mean the character itself")
+            }
+            Kind::UnopenedAlternates => {
+                (last(text, '}'), "write `[}]` to mean the character itself")
+            }
+            Kind::DanglingEscape => {
+                (last(text, '\\'), "a `\\` at the end escapes nothing; write `[\\\\]` to mean it")
+            }
+            Kind::InvalidRange(from, to) => {
+                let shown = format!("{from}-{to}");
+                let at = text.find(&shown).unwrap_or(0);
+                (at..at + shown.len(), "write the smaller end first")
+            }
+            _ => (0..text.len(), "see https://docs.rs/globset/#syntax for what a glob may hold"),
+        };
+        Fault::new(Code::InvalidGlob, range, error.kind().to_string()).help(help)
+    })
+}
+
+fn last(text: &str, char: char) -> std::ops::Range<usize> {
+    text.rfind(char).map_or(0..text.len(), |at| at..at + char.len_utf8())
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn points_into_a_broken_expression() {
+        for (text, range) in [
+            ("timed? (out", "("),
+            ("a)b", ")"),
+            ("[abc", "["),
+            ("*.timeout", "*"),
+            ("中文\\q", "\\q"),
+            ("a(?=b)", "(?="),
+            ("x{3,2}", "{3,2}"),
+        ] {
+            let fault = regex(text).unwrap_err();
+            let shown = match &text[fault.range.clone()] {
+                // An empty range is the character there.
+                "" => &text[fault.range.start..=fault.range.start],
+                shown => shown,
+            };
+            assert_eq!(shown, range, "{text}");
+            assert_eq!(fault.code, Code::InvalidRegex);
+        }
+        assert!(regex("(\\w{100}){100}").is_err());
+    }
+
+    #[test]
+    fn knows_what_matches_everything() {
+        for (text, everything) in [
+            ("", true),
+            (".*", true),
+            ("(timeout)?", true),
+            ("a|", true),
+            ("^.*", true),
+            (".", false),
+            ("^$", false),
+            ("timeout", false),
+        ] {
+            assert_eq!(matches_everything(&regex(text).unwrap().0), everything, "{text}");
+        }
+    }
+
+    #[test]
+    fn points_into_a_broken_glob() {
+        for (text, range) in
+            [("/a/[x", "["), ("/a/{x,y", "{"), ("/a}", "}"), ("/[z-a]", "z-a"), ("/a\\", "\\")]
+        {
+            assert_eq!(&text[glob(text).unwrap_err().range], range, "{text}");
+        }
+        let glob = glob("/media/*").unwrap().compile_matcher();
+        assert!(glob.is_match("/media/a") && !glob.is_match("/media/a/b"));
+    }
+
+    proptest! {
+        #[test]
+        fn no_text_panics(text in "\\PC{0,20}") {
+            if let Err(fault) = regex(&text) {
+                prop_assert!(text.get(fault.range).is_some());
+            }
+            if let Err(fault) = glob(&text) {
+                prop_assert!(text.get(fault.range).is_some());
+            }
+        }
+    }
+}

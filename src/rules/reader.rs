@@ -1,0 +1,580 @@
+//! Reading typed values out of the tree. Whatever is wrong becomes a finding, and the reading goes
+//! on with what is left.
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use globset::{Glob, GlobSet, GlobSetBuilder};
+use regex::Regex;
+
+use super::codes::Code;
+use super::finding::{Finding, Severity, Span};
+use super::keys::{self, Key};
+use super::suggest::nearest;
+use super::values::{self, Fault};
+use super::yaml::{Entry, Node, Value, short};
+use super::{patterns, yaml};
+use crate::engine::predicate::format_duration;
+
+/// What all patterns of a file may cost together, in automaton states more or less: some thousands
+/// of ordinary ones.
+const PATTERN_BUDGET: u64 = 5_000_000;
+
+/// What the reading of one file gathers.
+pub(super) struct Reader<'a> {
+    pub(super) source: &'a str,
+    pub(super) findings: Vec<Finding>,
+    /// Where secrets stand; these places are never shown.
+    pub(super) secrets: Vec<Span>,
+    /// The names of the servers.
+    pub(super) servers: BTreeSet<String>,
+    /// The kinds that servers add to the known ones.
+    pub(super) kinds: BTreeSet<String>,
+    /// The names under `classes`.
+    pub(super) classes: BTreeSet<String>,
+    /// Secrets in the file itself: where, and what to say when everyone can read it.
+    pub(super) literals: Vec<(Span, String)>,
+    pattern_cost: u64,
+}
+
+/// A value under its key.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct At<'n> {
+    pub(super) node: &'n Node,
+    /// The value, or the key when there is nothing to see of the value.
+    pub(super) span: Span,
+    pub(super) key: &'static str,
+    pub(super) key_span: Span,
+}
+
+impl<'n> At<'n> {
+    /// The members of a list, or the one value.
+    fn items(self) -> Vec<Self> {
+        match &self.node.value {
+            Value::Seq(items) => items
+                .iter()
+                .map(|node| Self {
+                    node,
+                    span: if node.span.is_empty() { self.key_span } else { node.span },
+                    ..self
+                })
+                .collect(),
+            _ => vec![self],
+        }
+    }
+
+    fn plain_text(self) -> Option<&'n str> {
+        match &self.node.value {
+            Value::Text(scalar) => Some(&scalar.text),
+            _ => None,
+        }
+    }
+
+    pub(super) fn is_null(self) -> bool {
+        matches!(self.node.value, Value::Null)
+    }
+
+    /// Whether the value lifts a limit: `none` or `unlimited`.
+    fn is_none(self) -> bool {
+        self.plain_text().is_some_and(|text| keys::NONE.contains(&text))
+    }
+}
+
+/// The entries of a map that its table knows.
+#[derive(Debug)]
+pub(super) struct Fields<'n> {
+    found: Vec<At<'n>>,
+}
+
+impl<'n> Fields<'n> {
+    pub(super) fn get(&self, name: &str) -> Option<At<'n>> {
+        self.found.iter().copied().find(|at| at.key == name)
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = At<'n>> + '_ {
+        self.found.iter().copied()
+    }
+}
+
+/// Which map is read; decides where a key that is wrong here would be right.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Place {
+    Top,
+    Server,
+    Secret,
+    Defaults,
+    Rule,
+    Match,
+    Backoff,
+    Limits,
+    Breaker,
+}
+
+impl Place {
+    fn table(self) -> &'static [Key] {
+        match self {
+            Self::Top => keys::TOP,
+            Self::Server => keys::SERVER,
+            Self::Secret => keys::SECRET,
+            Self::Defaults => keys::SETTINGS,
+            Self::Rule => keys::RULE,
+            Self::Match => keys::MATCH,
+            Self::Backoff => keys::BACKOFF,
+            Self::Limits => keys::LIMITS,
+            Self::Breaker => keys::BREAKER,
+        }
+    }
+
+    fn what(self) -> &'static str {
+        match self {
+            Self::Top => "the file",
+            Self::Server => "a server",
+            Self::Secret => "a secret",
+            Self::Defaults => "`defaults`",
+            Self::Rule => "a rule",
+            Self::Match => "`match`",
+            Self::Backoff => "`backoff`",
+            Self::Limits => "`limits`",
+            Self::Breaker => "`breaker`",
+        }
+    }
+
+    /// Where else keys belong that people put here, and how to say so.
+    fn elsewhere(self) -> &'static [(Place, &'static str)] {
+        match self {
+            Self::Top => &[
+                (Self::Rule, "it belongs in a rule, or under `defaults:` for all of them"),
+                (Self::Server, "it belongs in a server, under `servers:`"),
+            ],
+            Self::Server => &[(Self::Top, "it belongs at the top level of the file")],
+            Self::Defaults => &[
+                (Self::Rule, "each rule says this for itself"),
+                (Self::Backoff, "it belongs under `backoff:`"),
+                (Self::Limits, "it belongs under `limits:`"),
+                (Self::Breaker, "it belongs under `breaker:`"),
+                (Self::Match, "it belongs under the `match:` of a rule"),
+            ],
+            Self::Rule => &[
+                (Self::Match, "it belongs under `match:`"),
+                (Self::Backoff, "it belongs under `backoff:`"),
+                (Self::Limits, "it belongs under `limits:`"),
+                (Self::Breaker, "it belongs under `breaker:`"),
+                (Self::Top, "it belongs at the top level of the file"),
+            ],
+            Self::Match | Self::Backoff | Self::Limits | Self::Breaker => {
+                &[(Self::Rule, "it belongs in the rule itself, one level up")]
+            }
+            Self::Secret => &[],
+        }
+    }
+}
+
+impl<'a> Reader<'a> {
+    pub(super) fn new(source: &'a str) -> Self {
+        Self {
+            source,
+            findings: Vec::new(),
+            secrets: Vec::new(),
+            servers: BTreeSet::new(),
+            kinds: BTreeSet::new(),
+            classes: BTreeSet::new(),
+            literals: Vec::new(),
+            pattern_cost: 0,
+        }
+    }
+
+    pub(super) fn report(
+        &mut self,
+        code: Code,
+        span: Span,
+        message: impl Into<String>,
+    ) -> &mut Finding {
+        let at = self.findings.len();
+        self.findings.push(Finding::new(code, span, message));
+        &mut self.findings[at]
+    }
+
+    /// How many errors there are so far.
+    pub(super) fn errors(&self) -> usize {
+        self.findings.iter().filter(|finding| finding.severity == Severity::Error).count()
+    }
+
+    pub(super) fn fault(&mut self, at: At<'_>, fault: Fault) {
+        let span = match &at.node.value {
+            Value::Text(scalar) if !scalar.text.is_empty() => {
+                at.node.part(self.source, fault.range)
+            }
+            _ => at.span,
+        };
+        let finding = self.report(fault.code, span, fault.message);
+        finding.help = fault.help;
+    }
+
+    pub(super) fn wrong_type(&mut self, at: At<'_>, wanted: &str) {
+        if at.is_null() {
+            let message = format!("`{}` has no value", at.key);
+            self.report(Code::EmptyValue, at.span, message)
+                .help(format!("give it {wanted}, or drop the key"));
+            return;
+        }
+        let message = format!("`{}` takes {wanted}, not {}", at.key, at.node.what());
+        self.report(Code::WrongType, at.span, message).label(format!("this is {}", at.node.what()));
+    }
+
+    /// The entries of a map; those that do not belong there are reported.
+    pub(super) fn fields<'n>(
+        &mut self,
+        node: &'n Node,
+        span: Span,
+        place: Place,
+    ) -> Option<Fields<'n>> {
+        let entries = match &node.value {
+            Value::Map(entries) => entries,
+            Value::Null => return Some(Fields { found: Vec::new() }),
+            _ => {
+                let message = format!("{} is a map, not {}", place.what(), node.what());
+                let help = match place {
+                    Place::Top => "begin with `version: 1`, then `servers:` and `rules:`",
+                    _ => "write `key: value` pairs, indented below it",
+                };
+                self.report(Code::WrongType, span, message)
+                    .label(format!("this is {}", node.what()))
+                    .help(help);
+                return None;
+            }
+        };
+        let mut found = Vec::with_capacity(entries.len());
+        for entry in entries {
+            match place.table().iter().find(|key| key.name == entry.key) {
+                Some(key) => found.push(At {
+                    node: &entry.value,
+                    span: entry.spot(),
+                    key: key.name,
+                    key_span: entry.key_span,
+                }),
+                None => self.unknown_key(entry, place),
+            }
+        }
+        Some(Fields { found })
+    }
+
+    fn unknown_key(&mut self, entry: &Entry, place: Place) {
+        let known = |table: &'static [Key], name: &str| {
+            table.iter().find(|key| key.name == name).map(|key| key.name)
+        };
+        let shown = short(&entry.key);
+        let synonym = keys::SYNONYMS
+            .iter()
+            .filter(|(word, _)| *word == entry.key)
+            .find_map(|(_, name)| known(place.table(), name));
+        if synonym.is_none()
+            && let Some((_, help)) = place
+                .elsewhere()
+                .iter()
+                .find(|(other, _)| known(other.table(), &entry.key).is_some())
+        {
+            let message = format!("`{shown}` is no key of {}", place.what());
+            self.report(Code::MisplacedKey, entry.key_span, message).label("not here").help(*help);
+            return;
+        }
+        let meant =
+            synonym.or_else(|| nearest(&entry.key, place.table().iter().map(|key| key.name)));
+        // A misspelt password is still one.
+        if meant.is_some_and(|name| matches!(name, "token" | "password" | "totp")) {
+            self.secrets.push(entry.value.span);
+        }
+        let finding = self.report(
+            Code::UnknownKey,
+            entry.key_span,
+            format!("{} has no key `{shown}`", place.what()),
+        );
+        finding.label("unknown key");
+        match meant {
+            Some(name) => finding.help(format!("did you mean `{name}`?")),
+            None => {
+                let names: Vec<&str> = place.table().iter().map(|key| key.name).collect();
+                finding.help(format!("the keys are {}", names.join(", ")))
+            }
+        };
+    }
+
+    /// A text that is not empty.
+    pub(super) fn text<'n>(&mut self, at: At<'n>) -> Option<&'n str> {
+        match &at.node.value {
+            Value::Text(scalar) if scalar.text.trim().is_empty() => {
+                let message = format!("`{}` is empty", at.key);
+                self.report(Code::EmptyValue, at.span, message)
+                    .help("give it a value, or drop the key");
+                None
+            }
+            Value::Text(scalar) => Some(&scalar.text),
+            Value::Bool(value) => {
+                let message = format!("`{}` takes text, not true or false", at.key);
+                self.report(Code::WrongType, at.span, message)
+                    .label("this is true or false")
+                    .help(format!("put it in quotes to mean the word: '{value}'"));
+                None
+            }
+            _ => {
+                self.wrong_type(at, "text");
+                None
+            }
+        }
+    }
+
+    pub(super) fn path(&mut self, at: At<'_>) -> Option<PathBuf> {
+        self.text(at).map(PathBuf::from)
+    }
+
+    pub(super) fn bool(&mut self, at: At<'_>) -> Option<bool> {
+        match &at.node.value {
+            Value::Bool(value) => return Some(*value),
+            Value::Text(scalar) => {
+                let help = match scalar.text.to_ascii_lowercase().as_str() {
+                    "yes" | "on" | "y" | "true" | "1" => Some("write `true`"),
+                    "no" | "off" | "n" | "false" | "0" => Some("write `false`"),
+                    _ => None,
+                };
+                self.wrong_type(at, "true or false");
+                if let (Some(help), Some(finding)) = (help, self.findings.last_mut()) {
+                    finding.help(help);
+                }
+            }
+            _ => self.wrong_type(at, "true or false"),
+        }
+        None
+    }
+
+    /// One of a few words.
+    pub(super) fn word<T: Copy>(&mut self, at: At<'_>, words: &[(&str, T)]) -> Option<T> {
+        let text = match &at.node.value {
+            // `off` is a word to YAML 1.2, and false to those who grew up with 1.1.
+            Value::Bool(false) if words.iter().any(|(word, _)| *word == "off") => "off",
+            _ => self.text(at)?,
+        };
+        if let Some((_, value)) = words.iter().find(|(word, _)| *word == text) {
+            return Some(*value);
+        }
+        let names = words.iter().map(|(word, _)| *word);
+        let finding = self.report(
+            Code::UnknownValue,
+            at.span,
+            format!("`{}` cannot be `{}`", at.key, short(text)),
+        );
+        suggest(finding, text, names);
+        None
+    }
+
+    pub(super) fn duration(
+        &mut self,
+        at: At<'_>,
+        min: Duration,
+        max: Duration,
+    ) -> Option<Duration> {
+        let text = self.text(at)?;
+        match values::duration(text) {
+            Ok(duration) if (min..=max).contains(&duration) => Some(duration),
+            Ok(_) => {
+                let (min, max) = (format_duration(min), format_duration(max));
+                let message = format!("`{}` lies between {min} and {max}", at.key);
+                self.report(Code::OutOfRange, at.span, message);
+                None
+            }
+            Err(fault) => {
+                self.fault(at, fault);
+                None
+            }
+        }
+    }
+
+    pub(super) fn duration_or_none(&mut self, at: At<'_>) -> Option<Option<Duration>> {
+        if at.is_none() {
+            return Some(None);
+        }
+        self.duration(at, SHORTEST, LONGEST).map(Some)
+    }
+
+    pub(super) fn count(&mut self, at: At<'_>, min: u32) -> Option<u32> {
+        let text = self.text(at)?;
+        let number = text.trim().parse::<i128>().ok();
+        let fits =
+            number.and_then(|number| u32::try_from(number).ok()).filter(|number| *number >= min);
+        if fits.is_none() {
+            let (code, message) = match number {
+                Some(_) => (
+                    Code::OutOfRange,
+                    format!("`{}` is at least {min} and at most {}", at.key, u32::MAX),
+                ),
+                None => (Code::InvalidNumber, format!("`{}` takes a whole number", at.key)),
+            };
+            self.report(code, at.span, message);
+        }
+        fits
+    }
+
+    pub(super) fn count_or_none(&mut self, at: At<'_>, min: u32) -> Option<Option<u32>> {
+        if at.is_none() {
+            return Some(None);
+        }
+        let count = self.count(at, min);
+        if let (None, Some(finding)) = (count, self.findings.last_mut())
+            && matches!(finding.code, Code::OutOfRange | Code::InvalidNumber)
+        {
+            finding.help(format!("write a whole number from {min} on, or `none` for no limit"));
+        }
+        count.map(Some)
+    }
+
+    /// A regular expression. A number is read as its digits.
+    pub(super) fn regex(&mut self, at: At<'_>) -> Option<Regex> {
+        let text = match &at.node.value {
+            Value::Text(scalar) => scalar.text.as_str(),
+            _ => self.text(at)?,
+        };
+        if text.is_empty() {
+            let message =
+                format!("`{}` is empty, and an empty expression is found in every text", at.key);
+            self.report(Code::EmptyValue, at.span, message)
+                .help("drop the key to match every text, or write `^$` for an empty one");
+            return None;
+        }
+        if let Some((at_, control)) = text
+            .char_indices()
+            .find(|(_, c)| matches!(c, '\u{8}' | '\u{7}' | '\u{c}' | '\u{b}' | '\0'))
+        {
+            let span = at.node.part(self.source, at_..at_ + control.len_utf8());
+            let message = "double quotes turned this into a control character";
+            self.report(Code::ControlCharacter, span, message)
+                .help("write the expression in single quotes, where `\\b` stays `\\b`");
+        }
+        match patterns::regex(text) {
+            Ok((regex, cost)) => self.spend(at, cost).then_some(regex),
+            Err(fault) => {
+                self.fault(at, fault);
+                None
+            }
+        }
+    }
+
+    fn spend(&mut self, at: At<'_>, cost: u64) -> bool {
+        let before = self.pattern_cost;
+        self.pattern_cost = before.saturating_add(cost);
+        if self.pattern_cost <= PATTERN_BUDGET {
+            return true;
+        }
+        if before <= PATTERN_BUDGET {
+            let message = "the patterns of the file are too many and too large together";
+            self.report(Code::TooComplex, at.span, message);
+        }
+        false
+    }
+
+    pub(super) fn regexes(&mut self, at: At<'_>) -> Option<Vec<Regex>> {
+        self.list(at, |reader, item| reader.regex(item))
+    }
+
+    /// A set of globs, with their texts.
+    pub(super) fn globs(&mut self, at: At<'_>, mounts: bool) -> Option<(GlobSet, Vec<String>)> {
+        let globs: Vec<Glob> = self.list(at, |reader, item| {
+            let text = reader.text(item)?;
+            let rooted = text.starts_with(['/', '*', '?', '[', '{', '!']);
+            if !rooted && matches!(at.key, "src_mount" | "dst_mount" | "dst") {
+                let message = format!("`{}` of a task begins with `/`, and this does not", at.key);
+                reader
+                    .report(Code::RelativePath, item.span, message)
+                    .help(format!("did you mean `/{}`?", short(text)));
+            }
+            let bare = match text.trim_end_matches('/') {
+                "" => text,
+                bare => bare,
+            };
+            match patterns::glob(if mounts { bare } else { text }) {
+                Ok(glob) => reader.spend(item, 20 * text.len() as u64).then_some(glob),
+                Err(fault) => {
+                    reader.fault(item, fault);
+                    None
+                }
+            }
+        })?;
+        let mut set = GlobSetBuilder::new();
+        for glob in &globs {
+            set.add(glob.clone());
+        }
+        let texts = globs.iter().map(|glob| glob.glob().to_owned()).collect();
+        match set.build() {
+            Ok(set) => Some((set, texts)),
+            Err(error) => {
+                self.report(Code::InvalidGlob, at.span, error.to_string());
+                None
+            }
+        }
+    }
+
+    /// One value or a list of them; each is read, and what is listed twice is reported. None when
+    /// one of them could not be read.
+    pub(super) fn list<'n, T>(
+        &mut self,
+        at: At<'n>,
+        mut read: impl FnMut(&mut Self, At<'n>) -> Option<T>,
+    ) -> Option<Vec<T>> {
+        let items = at.items();
+        if items.is_empty() {
+            let message = format!("the list of `{}` is empty, so it never holds", at.key);
+            self.report(Code::EmptyValue, at.span, message)
+                .help("name at least one, or drop the key");
+            return None;
+        }
+        let count = items.len();
+        let mut seen: std::collections::BTreeMap<&str, Span> = std::collections::BTreeMap::new();
+        let mut values = Vec::with_capacity(count);
+        for item in items {
+            if count > 1 && matches!(item.node.value, Value::Seq(_)) {
+                self.report(Code::WrongType, item.span, format!("`{}` takes a flat list", at.key));
+                continue;
+            }
+            if let Some(text) = item.plain_text() {
+                if let Some(first) = seen.get(text) {
+                    let first = *first;
+                    self.report(
+                        Code::RepeatedValue,
+                        item.span,
+                        format!("`{}` is listed twice", short(text)),
+                    )
+                    .label("a second time")
+                    .related(first, "first here")
+                    .help("drop one of the two");
+                } else {
+                    seen.insert(text, item.span);
+                }
+            }
+            values.extend(read(self, item));
+        }
+        (values.len() == count).then_some(values)
+    }
+}
+
+/// The bounds of durations that have no tighter ones.
+pub(super) const SHORTEST: Duration = Duration::from_secs(1);
+pub(super) const LONGEST: Duration = Duration::from_secs(3650 * 86_400);
+
+/// Adds "did you mean", or else the list of what there is.
+pub(super) fn suggest<'w>(
+    finding: &mut Finding,
+    word: &str,
+    words: impl Iterator<Item = &'w str> + Clone,
+) {
+    match nearest(word, words.clone()) {
+        Some(near) => finding.help(format!("did you mean `{near}`?")),
+        None => {
+            let mut all: Vec<&str> = words.collect();
+            all.dedup();
+            let rest = all.len().saturating_sub(30);
+            all.truncate(30);
+            let more = if rest > 0 { format!(" and {rest} more") } else { String::new() };
+            finding.help(format!("it is one of {}{more}", all.join(", ")))
+        }
+    };
+}
+
+pub(super) use yaml::short as shorten;

@@ -1,0 +1,144 @@
+//! The revision: a short hash over what the rules mean, the same for files that differ only in
+//! form.
+
+use std::fmt::Write as _;
+
+use sha2::{Digest, Sha256};
+
+use super::Config;
+use super::servers::{AuthConfig, SecretRef};
+use crate::engine::predicate::{Leaf, Predicate, Test};
+
+/// Twelve hex digits that change when the meaning of the file does. Secrets have no part in it.
+pub(super) fn revision(config: &Config, classes: &str) -> String {
+    let mut text = String::new();
+    let rules = &config.rules;
+    // Writing into a string cannot fail.
+    let _ = writeln!(text, "mode {}", rules.mode);
+    let mut servers: Vec<String> = config.servers.iter().map(server).collect();
+    servers.sort();
+    for server in servers {
+        let _ = writeln!(text, "server {server}");
+    }
+    let _ = writeln!(text, "audit_log {:?}", config.audit_log);
+    let _ = writeln!(text, "classes {classes}");
+    for rule in &rules.rules {
+        let schedule = rule.schedule.as_ref().map(|schedule| {
+            let fields: Vec<&str> = schedule.text.split_whitespace().collect();
+            (fields.join(" "), schedule.zone.iana_name().map(str::to_owned), schedule.catch_up)
+        });
+        let hours = rule
+            .only_during
+            .as_ref()
+            .map(|hours| (hours.windows.clone(), hours.zone.iana_name().map(str::to_owned)));
+        let _ = writeln!(
+            text,
+            "rule {:?} {} {} {} {} {:?} {:?} {:?} {:?} {:?} {:?} {schedule:?} {hours:?} {:?} {:?}",
+            rule.name,
+            predicate(&rule.condition),
+            rule.action,
+            rule.mode,
+            rule.continues,
+            rule.identity,
+            rule.max_attempts,
+            rule.give_up_after,
+            rule.on_give_up,
+            rule.backoff,
+            rule.retry_after.as_ref().map(regex::Regex::as_str),
+            rule.limits,
+            rule.breaker,
+        );
+    }
+    let digest = Sha256::digest(text.as_bytes());
+    digest.iter().take(6).fold(String::new(), |mut hex, byte| {
+        let _ = write!(hex, "{byte:02x}");
+        hex
+    })
+}
+
+fn server(server: &super::ServerConfig) -> String {
+    let secret = |secret: &SecretRef| match secret {
+        SecretRef::Env(name) => format!("env {name:?}"),
+        SecretRef::File(path) => format!("file {path:?}"),
+        SecretRef::Literal(_) => "literal".to_owned(),
+    };
+    let auth = match &server.auth {
+        AuthConfig::Token(token) => format!("token {}", secret(token)),
+        AuthConfig::Password { username, password, totp } => {
+            format!("password {username:?} {} {:?}", secret(password), totp.as_ref().map(secret))
+        }
+    };
+    let mut kinds: Vec<&str> = server.kinds.iter().map(|kind| kind.as_str()).collect();
+    kinds.sort_unstable();
+    format!(
+        "{:?} {:?} {auth} {:?} {} {:?} {:?} {:?} {} {kinds:?}",
+        server.name,
+        server.url,
+        server.poll,
+        server.mode,
+        server.ca_file,
+        server.connect_timeout,
+        server.timeout,
+        server.max_body,
+    )
+}
+
+/// A predicate in one form for one meaning: the order of matchers and of sets does not count.
+pub(super) fn predicate(predicate: &Predicate) -> String {
+    match predicate {
+        Predicate::All(_) => {
+            let mut members = Vec::new();
+            conjuncts(predicate, &mut members);
+            let mut members: Vec<String> = members.into_iter().map(self::predicate).collect();
+            members.sort();
+            members.dedup();
+            match members.as_slice() {
+                [one] => one.clone(),
+                members => format!("all({})", members.join(", ")),
+            }
+        }
+        Predicate::Any(members) => {
+            let mut members: Vec<String> = members.iter().map(self::predicate).collect();
+            members.sort();
+            members.dedup();
+            match members.as_slice() {
+                [one] => one.clone(),
+                members => format!("any({})", members.join(", ")),
+            }
+        }
+        Predicate::Not(member) => format!("not({})", self::predicate(member)),
+        Predicate::Leaf(leaf) => self::leaf(leaf),
+    }
+}
+
+/// What must hold for a predicate to hold, `all` in `all` laid flat.
+pub(super) fn conjuncts<'p>(predicate: &'p Predicate, into: &mut Vec<&'p Predicate>) {
+    match predicate {
+        Predicate::All(members) => members.iter().for_each(|member| conjuncts(member, into)),
+        other => into.push(other),
+    }
+}
+
+fn leaf(leaf: &Leaf) -> String {
+    let set = match &leaf.test {
+        Test::Server(names) => sorted(names.iter().map(ToString::to_string)),
+        Test::Kind(kinds) => sorted(kinds.iter().map(ToString::to_string)),
+        Test::State(states) => sorted(states.iter().map(ToString::to_string)),
+        Test::Class(classes) => sorted(classes.iter().map(ToString::to_string)),
+        Test::Text(_, patterns) => sorted(patterns.iter().map(ToString::to_string)),
+        Test::Creator(names) => sorted(names.iter().cloned()),
+        Test::Role(roles) => sorted(roles.iter().map(|role| format!("{role:?}"))),
+        // A set of globs does not give its members back; their texts are what is expected.
+        Test::Path(..) | Test::Mount(..) => sorted(leaf.expected.split(" | ").map(str::to_owned)),
+        Test::Number(_, comparison, bound) => vec![format!("{comparison}{bound:?}")],
+        Test::Span(_, comparison, bound) => vec![format!("{comparison}{bound:?}")],
+    };
+    format!("{} {set:?}", leaf.key)
+}
+
+fn sorted(values: impl Iterator<Item = String>) -> Vec<String> {
+    let mut values: Vec<String> = values.collect();
+    values.sort();
+    values.dedup();
+    values
+}
