@@ -237,6 +237,22 @@ impl State {
         self.known.push(secret);
     }
 
+    /// What to say when no further login is tried.
+    fn last_word(&self) -> String {
+        let reason = if self.reason.is_empty() { "login refused" } else { &self.reason };
+        let next = if self.memory.refused >= REFUSALS_EVER {
+            "log in once from this machine in a browser or restart the server, then correct the \
+             credentials and reload"
+        } else {
+            "correct the credentials, or the account and reload"
+        };
+        format!(
+            "{reason}; {} logins were refused since the last success, and a server locks the \
+             address at five: {next}",
+            self.memory.refused
+        )
+    }
+
     /// Puts the next probe off, longer each time.
     fn put_off(&mut self, now: Timestamp, reason: String) -> Timestamp {
         let count = self.probe.as_ref().map_or(0, |probe| probe.count);
@@ -446,7 +462,7 @@ impl Entry {
         if count >= REFUSALS_EVER && !(changed && state.asked)
             || count >= REFUSALS_ALONE && !changed && !state.asked
         {
-            return refused(self.last_word(&state), None);
+            return refused(state.last_word(), None);
         }
         let until = pending(&mut state.memory.not_before, now, REFUSED_MAX);
         if count > 0
@@ -460,21 +476,6 @@ impl Entry {
         let code = code.transpose()?;
         state.asked = false;
         Ok(code)
-    }
-
-    fn last_word(&self, state: &State) -> String {
-        let reason = if state.reason.is_empty() { "login refused" } else { &state.reason };
-        let next = if state.memory.refused >= REFUSALS_EVER {
-            "log in once from this machine in a browser or restart the server, then correct the \
-             credentials and reload"
-        } else {
-            "correct the credentials, or the account and reload"
-        };
-        format!(
-            "{reason}; {} logins were refused since the last success, and a server locks the \
-             address at five: {next}",
-            state.memory.refused
-        )
     }
 
     fn code(
@@ -528,7 +529,7 @@ impl Entry {
                 state.memory.not_before = Some(until);
                 state.reason = refusal(code, &message, credentials.totp.is_some());
                 Err(if count >= REFUSALS_ALONE {
-                    let reason = self.last_word(&state);
+                    let reason = state.last_word();
                     Error::AuthRefused { at: at.clone(), reason, until: None }
                 } else {
                     let reason = state.reason.clone();

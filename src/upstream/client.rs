@@ -339,7 +339,7 @@ impl Client {
     /// # Errors
     /// [`Error::NoApi`] if it has none of them; else whatever keeps it from being asked.
     pub async fn discover(&self, candidates: &[Kind]) -> Result<Discovery, Error> {
-        let mut last = None;
+        let mut absence = None;
         for base in [Base::Modern, Base::Legacy] {
             let mut kinds = Vec::new();
             let mut role_form = RoleForm::None;
@@ -351,7 +351,7 @@ impl Client {
                         }
                         kinds.push(kind.clone());
                     }
-                    Err(error) if is_not_there(&error) => last = Some(error),
+                    Err(error) if is_not_there(&error) => absence = Some(error),
                     // It answered in the API's form: the kind is there, whatever ails it.
                     Err(
                         Error::Forbidden { .. }
@@ -369,12 +369,12 @@ impl Client {
                 return Ok(Discovery { kinds, base, flavour, version });
             }
         }
-        Err(self.no_api(last))
+        Err(self.no_api(absence))
     }
 
-    fn no_api(&self, last: Option<Error>) -> Error {
+    fn no_api(&self, absence: Option<Error>) -> Error {
         let url = self.base_url.to_string();
-        match last {
+        match absence {
             Some(Error::Unexpected { at, status, oddity, excerpt }) => {
                 Error::NoApi { at, url, status, oddity, excerpt }
             }
@@ -790,8 +790,8 @@ impl Client {
     /// The first words of a body.
     fn excerpt(&self, body: &str) -> String {
         // Enough for any page's head; cut before, since a body can be large.
-        let end = body.floor_char_boundary(16 * 1024);
-        let text = self.words(&without_tags(&self.entry.redact(&body[..end])));
+        let head: String = body.chars().take(16 * 1024).collect();
+        let text = self.words(&without_tags(&self.entry.redact(&head)));
         let mut short: String = text.chars().take(80).collect();
         if short.len() < text.len() {
             short.push('…');
