@@ -4,4 +4,6 @@
 //! remembered goes out as values. `tests/architecture.rs` holds this.
 
 pub mod name;
+mod redact;
 pub mod task;
+pub mod text;
