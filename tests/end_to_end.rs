@@ -113,14 +113,6 @@ async fn run_queue(
             Some(false) => quiet = 0,
             None => {}
         }
-                    if let Looked::Done(d) = looked {
-                std::fs::write(
-                    "/tmp/waiting.txt",
-                    format!("{:#?} {:#?}", d.1.waiting, d.1.actions),
-                )
-                .unwrap();
-            }
-        }
         quiet >= 3
     })
     .await;
