@@ -56,5 +56,8 @@ pub fn random_u64() -> u64 {
 /// A fresh HTTP client builder; the caller sets timeouts, user agent, proxies and trust.
 #[allow(clippy::disallowed_methods, reason = "this is the place that may build clients")]
 pub fn http_client_builder() -> reqwest::ClientBuilder {
+    // Without a provider for the whole process the first TLS client panics. A second one is refused,
+    // which is as good: somebody was first.
+    let _ = rustls::crypto::ring::default_provider().install_default();
     reqwest::Client::builder()
 }

@@ -3,6 +3,11 @@
 //! The folders are the architecture; `ARCHITECTURE.md` says what each may know of the others.
 
 pub mod ambient;
+pub mod cli;
+pub mod daemon;
 pub mod engine;
 pub mod rules;
 pub mod sandbox;
+pub mod store;
+pub mod telemetry;
+pub mod upstream;

@@ -191,12 +191,11 @@ impl Breaker {
                 let times = *times;
                 match canary_state(canary, *since) {
                     CanaryState::Failed => *self = Self::open(settings, times + 1, now),
-                    CanaryState::Running if waited < cool_down => {}
+                    CanaryState::Running | CanaryState::Gone if waited < cool_down => {}
                     CanaryState::Through | CanaryState::Running => {
                         *self = Self::Ramp { since: now, step: 0, gone: 0, times };
                     }
                     CanaryState::Waiting if waited < cool_down * 10 => {}
-                    CanaryState::Gone if waited < cool_down => {}
                     CanaryState::Waiting | CanaryState::Gone => {
                         *self = Self::Open { until: now, times };
                     }

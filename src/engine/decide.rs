@@ -129,7 +129,61 @@ pub fn explain(
     Evaluation::new(rules, memory, snapshot, tick).run(Some((kind, id))).1
 }
 
+/// Holds a fresh look at one task against the decision about it: whether it may still go out, or
+/// why not. `memory` is what is remembered of the task since the decision.
+///
+/// # Errors
+///
+/// What about the task is no longer as it was, in words.
+pub fn recheck(
+    rules: &RuleSet,
+    memory: &Memory,
+    snapshot: &Snapshot,
+    planned: &Planned,
+    target: &Target,
+    fresh: Option<&Task>,
+    now: Timestamp,
+) -> Result<(), String> {
+    let Some(task) = fresh else { return Err("the task is gone".to_owned()) };
+    let (was, is) = (&target.before, task.fingerprint());
+    if was.state != is.state {
+        return Err(format!("the task is {} now; it was {}", is.state, was.state));
+    }
+    if *was != is {
+        return Err(format!("the task is {} again, with another start, end or error", is.state));
+    }
+    let Some(rule) = rules.rules.iter().find(|rule| rule.name == planned.rule) else {
+        return Err("the rule is gone".to_owned());
+    };
+    if planned.action != rule.action {
+        // What is left to do after a give-up is not what the matchers were about.
+        return Ok(());
+    }
+    let mut remembered = memory
+        .task(&planned.kind, &task.id)
+        .cloned()
+        .unwrap_or_else(|| TaskMemory { state: task.state, ..TaskMemory::blank(now) });
+    if (remembered.progress - task.progress).abs() > f64::EPSILON {
+        remembered.progress_at = now;
+    }
+    let view = View::new(
+        &snapshot.server,
+        snapshot.flavour,
+        &planned.kind,
+        task,
+        &remembered,
+        &rules.classes,
+        now,
+    );
+    if rule.condition.holds(&view, target.attempt - 1) {
+        Ok(())
+    } else {
+        Err("the rule does not match the task any more".to_owned())
+    }
+}
+
 /// A rule at work in one evaluation.
+#[allow(clippy::struct_excessive_bools, reason = "each is a fact of its own about the tick")]
 struct RuleRun<'a> {
     rule: &'a Rule,
     mode: Mode,
@@ -278,6 +332,7 @@ impl<'a> Evaluation<'a> {
     }
 
     /// Finds the rules that take a task.
+    #[allow(clippy::too_many_lines, reason = "the order of the questions is the semantics")]
     fn look(
         &mut self,
         kind: &'a Kind,
@@ -403,8 +458,8 @@ impl<'a> Evaluation<'a> {
                 }
             }
         }
-        if let Some(trace) = trace.as_deref_mut() {
-            trace.error = view.error().to_owned();
+        if let Some(trace) = trace {
+            view.error().clone_into(&mut trace.error);
             trace.class = (!view.error().is_empty()).then(|| view.class().clone());
         }
         let due = claims.iter().map(|claim| claim.due).min()?;
@@ -813,8 +868,8 @@ impl<'a> Evaluation<'a> {
         let count = run.memory.kinds.len();
         run.memory.kinds.retain(|kind, progress| {
             let finished = snapshot.kinds.get(kind).is_some_and(|tasks| {
-                !owned.contains_key(kind)
-                    && !(retries && tasks.iter().any(|task| !task.state.is_done()))
+                let under_way = retries && tasks.iter().any(|task| !task.state.is_done());
+                !owned.contains_key(kind) && !under_way
             });
             !finished || progress.pending.is_some()
         });

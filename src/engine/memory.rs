@@ -277,8 +277,10 @@ pub struct Judgement {
 pub enum Answer {
     /// Yes.
     Accepted,
-    /// No, or the call cannot have reached it.
+    /// No, to this task.
     Rejected(String),
+    /// The call cannot have been carried out: the server was not reached, or refused the call whole.
+    NotDone(String),
     /// The second look showed another task; nothing was sent.
     SkippedChanged(String),
     /// Nothing tells whether it was carried out; later looks will.
@@ -291,7 +293,7 @@ impl Answer {
     pub fn outcome(&self) -> (Outcome, &str) {
         match self {
             Self::Accepted => (Outcome::Accepted, ""),
-            Self::Rejected(why) => (Outcome::Rejected, why),
+            Self::Rejected(why) | Self::NotDone(why) => (Outcome::Rejected, why),
             Self::SkippedChanged(why) => (Outcome::SkippedChanged, why),
             Self::Lost(why) => (Outcome::Unknown, why),
         }
@@ -711,10 +713,10 @@ impl Memory {
                 progress.ineffective += 1;
                 progress.ineffective_why = format!("the server refused: {why}");
             }
-            Answer::SkippedChanged(_) => task.pending = None,
+            Answer::NotDone(_) | Answer::SkippedChanged(_) => task.pending = None,
             Answer::Lost(_) => {}
         }
-        if matches!(answer, Answer::Rejected(_) | Answer::SkippedChanged(_)) {
+        if !matches!(answer, Answer::Accepted | Answer::Lost(_)) {
             // It was not sent, so it tells a breaker nothing: another task may be its canary.
             for (rule, memory) in &mut self.rules {
                 for breaker in memory.breakers.values_mut() {
@@ -749,7 +751,7 @@ impl Memory {
                 progress.pending = None;
                 progress.attempts += 1;
             }
-            Answer::SkippedChanged(_) => progress.pending = None,
+            Answer::NotDone(_) | Answer::SkippedChanged(_) => progress.pending = None,
             Answer::Lost(_) => {}
         }
     }

@@ -14,5 +14,8 @@ pub mod predicate;
 pub mod rule;
 pub mod schedule;
 pub mod task;
+#[cfg(test)]
+mod tests;
+pub mod text;
 pub mod trace;
 pub mod wait_hint;

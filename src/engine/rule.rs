@@ -261,8 +261,7 @@ impl Limits {
         let (per_tick, per_hour) = match action.effect() {
             Effect::Retry => (Some(20), Some(200)),
             Effect::Cancel => (Some(20), None),
-            Effect::Remove => (Some(100), None),
-            Effect::None => (Some(100), None),
+            Effect::Remove | Effect::None => (Some(100), None),
         };
         Self { per_tick, per_hour, max_share: None, only_if_undone_below: None }
     }

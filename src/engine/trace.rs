@@ -123,6 +123,32 @@ impl Gate {
         }
     }
 
+    /// Whether it opens by itself as the work goes on, unlike a schedule or a pause.
+    #[must_use]
+    pub fn is_passing(&self) -> bool {
+        !matches!(
+            self,
+            Self::Schedule { .. }
+                | Self::OffHours { .. }
+                | Self::Paused { .. }
+                | Self::Noticed
+                | Self::Exhausted { .. }
+                | Self::WouldRetryUnmeant { .. }
+        )
+    }
+
+    /// Whether it is a limit that people set, and may have forgotten.
+    #[must_use]
+    pub fn is_limit(&self) -> bool {
+        matches!(
+            self,
+            Self::Undone { .. }
+                | Self::PerHour { .. }
+                | Self::Exhausted { .. }
+                | Self::WouldRetryUnmeant { .. }
+        )
+    }
+
     /// Whether it is a matter of room: the task could go now if fewer others did.
     #[must_use]
     pub fn is_room(&self) -> bool {

@@ -1,0 +1,287 @@
+//! `demo`: the daemon at work on an embedded server, nothing else to set up.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use anyhow::{Context as _, anyhow};
+use jiff::tz::TimeZone;
+use jiff::{SignedDuration, Timestamp};
+
+use super::{Common, Exit, Failure, findings, paths, runtime, screen};
+use crate::ambient::{Clock, monotonic};
+use crate::daemon::reload::FollowedFile;
+use crate::daemon::supervise::{Daemon, Options};
+use crate::engine::audit::Outcome;
+use crate::engine::rule::Mode;
+use crate::engine::task::State;
+use crate::rules::{Config, Source};
+use crate::sandbox::scenario::{demo_scenario, demo_settings};
+use crate::sandbox::{self, Flavour, Sandbox};
+use crate::telemetry::{Event, Level, Sink};
+
+/// The rules that the demo runs, unless `--config` names others.
+const EXAMPLE: &str = include_str!("../../rules.example.yaml");
+
+/// Looks in a row that find nothing left to do before the demo counts as settled.
+const QUIET_LOOKS: u32 = 3;
+
+/// See it at work: an embedded server with flaky tasks, and the daemon on the example rules
+///
+/// Needs no network and no set-up, and leaves nothing behind. Time runs faster than it really does.
+/// With `--config FILE` the rules of that file are used instead (its servers are not); save it while
+/// the demo runs and watch it being reloaded.
+#[derive(Debug, clap::Args)]
+pub struct DemoArgs {
+    /// How many seconds of the demo pass in one real second
+    #[arg(long, value_name = "N", default_value_t = 60, value_parser = clap::value_parser!(u32).range(1..=600))]
+    speed: u32,
+    /// End once nothing is left to do, with a summary
+    #[arg(long)]
+    once_settled: bool,
+    /// Imitate this server
+    #[arg(long, value_enum, default_value_t)]
+    flavour: DemoFlavour,
+}
+
+/// A server to imitate.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+enum DemoFlavour {
+    /// `OpenList` v4.
+    #[default]
+    Openlist,
+    /// `AList` v3.62.
+    Alist,
+}
+
+/// What happened so far.
+#[derive(Debug, Default)]
+struct Tally {
+    actions: BTreeMap<String, u32>,
+    gave_up: u32,
+}
+
+/// A folder that is gone when it is dropped.
+struct ScratchFolder(PathBuf);
+
+impl Drop for ScratchFolder {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+pub(super) fn run(common: &Common, args: &DemoArgs) -> Result<Exit, Failure> {
+    let explicit = common.config.is_some();
+    let (path, text) = if explicit {
+        let file = paths::read_rules(&paths::config_path(common)?)?;
+        (file.path.display().to_string(), file.text)
+    } else {
+        ("rules.example.yaml".to_owned(), EXAMPLE.to_owned())
+    };
+    let loaded = crate::rules::load(Source::new(&path, &text));
+    let Some(mut config) = loaded.config else {
+        screen::say(&findings::human(&loaded, screen::colored(common)));
+        return Err(Failure::new(Exit::Config, anyhow!("`{path}` cannot be used")));
+    };
+    let scratch = std::env::temp_dir().join(format!("taskwarden-demo-{}", std::process::id()));
+    std::fs::create_dir_all(&scratch)
+        .with_context(|| format!("the folder `{}` cannot be made", scratch.display()))
+        .map_err(|error| Failure::new(Exit::Config, error))?;
+    let scratch = ScratchFolder(scratch);
+    let followed = explicit.then(|| FollowedFile::new(path.as_ref(), &text));
+    runtime()?.block_on(async {
+        let clock = fast_clock(demo_start(), f64::from(args.speed));
+        let flavour = match args.flavour {
+            DemoFlavour::Openlist => Flavour::OpenList,
+            DemoFlavour::Alist => Flavour::AList,
+        };
+        let now = clock.clone();
+        let sandbox = Sandbox::start(sandbox::Options {
+            settings: demo_settings(flavour),
+            now: Arc::new(move || now.now()),
+            seed: 1,
+        })
+        .await
+        .context("the embedded server cannot be started")
+        .map_err(|error| Failure::new(Exit::Config, error))?;
+        sandbox.with_model(demo_scenario);
+        aim_at(&mut config, &sandbox);
+        let shown = Shown::new(&clock, common);
+        let options = Options {
+            state_dir: scratch.0.clone(),
+            dry_run: false,
+            clock,
+            sink: shown.sink(),
+            seed: 0,
+            speed: f64::from(args.speed),
+        };
+        screen::say(&format!(
+            "An embedded {:?} server with flaky tasks is at {}; an hour takes {}. Ctrl-C ends it.",
+            args.flavour,
+            sandbox.url(),
+            humantime::format_duration(Duration::from_secs(u64::from(3600 / args.speed.max(1)))),
+        ));
+        let daemon =
+            Daemon::new(config, options).map_err(|error| Failure::new(Exit::Config, error))?;
+        let stopper = daemon.stopper();
+        let work = daemon.run(followed.map(|followed| (path.clone(), followed)));
+        let watch = async {
+            let settled = settle(&sandbox, &shown, args.once_settled);
+            tokio::select! {
+                () = settled => {}
+                _ = tokio::signal::ctrl_c() => {}
+            }
+            stopper.send_replace(true);
+        };
+        let (ended, ()) = tokio::join!(work, watch);
+        ended.map_err(|error| Failure::new(Exit::Config, error))?;
+        Ok(summary(&sandbox, &shown))
+    })
+}
+
+/// Twenty minutes before the nightly clean-up of the example rules, so that it can be seen.
+fn demo_start() -> Timestamp {
+    let today = Clock::system().now();
+    let zone = TimeZone::get("Asia/Shanghai").unwrap_or(TimeZone::UTC);
+    let day = today.to_zoned(zone.clone()).date();
+    day.at(3, 40, 0, 0).to_zoned(zone).map_or(today, |moment| moment.timestamp())
+}
+
+/// A clock that starts at `start` and runs `speed` times as fast as time does.
+fn fast_clock(start: Timestamp, speed: f64) -> Clock {
+    let began = monotonic();
+    Clock::from_fn(move || {
+        let passed = began.elapsed().mul_f64(speed);
+        let passed = SignedDuration::try_from(passed).unwrap_or(SignedDuration::MAX);
+        start.checked_add(passed).unwrap_or(Timestamp::MAX)
+    })
+}
+
+/// Has the rules look after the embedded server, under the name of the file's first one.
+fn aim_at(config: &mut Config, sandbox: &Sandbox) {
+    let (url, token) = (sandbox.url(), sandbox.token());
+    let text = format!("version: 1\nservers: [{{name: demo, url: '{url}', token: '{token}'}}]\n");
+    // Written by us from an address and a word, so it loads.
+    let Some(mut demo) = crate::rules::load(Source::new("demo", &text)).config else { return };
+    if let (Some(demo), Some(known)) = (demo.servers.first_mut(), config.servers.first()) {
+        // The rules may name it.
+        demo.name = known.name.clone();
+        demo.poll = known.poll;
+    }
+    config.servers = demo.servers;
+}
+
+/// What the terminal shows of the daemon's events.
+#[derive(Clone)]
+struct Shown {
+    clock: Clock,
+    verbose: bool,
+    color: bool,
+    tally: Arc<Mutex<Tally>>,
+    /// How many looks in a row found nothing that is due by itself.
+    quiet: Arc<AtomicU32>,
+}
+
+impl Shown {
+    fn new(clock: &Clock, common: &Common) -> Self {
+        Self {
+            clock: clock.clone(),
+            verbose: common.verbose > 0,
+            color: screen::colored(common),
+            tally: Arc::default(),
+            quiet: Arc::default(),
+        }
+    }
+
+    fn sink(&self) -> Sink {
+        let shown = self.clone();
+        Sink::new(move |event| shown.take(event))
+    }
+
+    fn take(&self, event: &Event) {
+        let mut tally = self.tally.lock().unwrap_or_else(PoisonError::into_inner);
+        match event {
+            Event::Polled { due, .. } if *due == 0 => {
+                self.quiet.fetch_add(1, Ordering::Relaxed);
+            }
+            Event::Polled { .. } => self.quiet.store(0, Ordering::Relaxed),
+            Event::Acted(row) if row.mode == Mode::Live && row.outcome == Outcome::Accepted => {
+                *tally.actions.entry(row.action.clone()).or_default() += 1;
+            }
+            Event::GaveUp { .. } => tally.gave_up += 1,
+            _ => {}
+        }
+        drop(tally);
+        // What is about to happen is told once it happened.
+        let planned = matches!(event, Event::Acted(row)
+            if row.outcome == Outcome::Planned && row.mode == Mode::Live);
+        if (event.level() == Level::Debug || planned) && !self.verbose {
+            return;
+        }
+        let time =
+            self.clock.now().to_zoned(TimeZone::get("Asia/Shanghai").unwrap_or(TimeZone::UTC));
+        let (start, end) = match (self.color, event.level()) {
+            (true, Level::Warn) => ("\x1b[33m", "\x1b[0m"),
+            (true, Level::Error) => ("\x1b[31m", "\x1b[0m"),
+            (true, Level::Debug) => ("\x1b[2m", "\x1b[0m"),
+            _ => ("", ""),
+        };
+        screen::print(&format!("{start}{} {event}{end}", time.strftime("%H:%M:%S")));
+    }
+}
+
+/// Ends when the server has nothing more to do and the daemon waits for nothing that comes by
+/// itself; never, unless `end` is set.
+async fn settle(sandbox: &Sandbox, shown: &Shown, end: bool) {
+    let mut told = false;
+    loop {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        let idle = sandbox.with_model(|model| model.next_event().is_none());
+        if !idle {
+            shown.quiet.store(0, Ordering::Relaxed);
+        } else if shown.quiet.load(Ordering::Relaxed) >= QUIET_LOOKS {
+            if end {
+                return;
+            }
+            if !told {
+                screen::say("Everything is settled; Ctrl-C ends the demo.");
+                told = true;
+            }
+        }
+    }
+}
+
+/// Tells what came of it; findings if the daemon did anything that it must never do.
+fn summary(sandbox: &Sandbox, shown: &Shown) -> Exit {
+    let report = sandbox.with_model(|model| model.report());
+    let mut states: BTreeMap<String, usize> = BTreeMap::new();
+    for task in report.tasks.iter() {
+        let state = if task.listed {
+            State::from_number(task.state.number()).to_string()
+        } else {
+            format!("{} and cleared", State::from_number(task.state.number()))
+        };
+        *states.entry(state).or_default() += 1;
+    }
+    let list =
+        |items: Vec<String>| if items.is_empty() { "none".to_owned() } else { items.join(", ") };
+    let states = states.iter().map(|(state, count)| format!("{count} {state}")).collect();
+    let tally = shown.tally.lock().unwrap_or_else(PoisonError::into_inner);
+    let actions = tally.actions.iter().map(|(action, count)| format!("{count} {action}")).collect();
+    screen::print("");
+    screen::print(&format!("tasks:    {}", list(states)));
+    screen::print(&format!("actions:  {}", list(actions)));
+    screen::print(&format!("given up: {}", tally.gave_up));
+    let violations = report.violations();
+    if violations.is_empty() {
+        screen::print(
+            "referee:  no task ran twice at once, none was touched in a state where it does harm",
+        );
+        Exit::Fine
+    } else {
+        screen::print(&format!("referee:  {}", violations.join("\n          ")));
+        Exit::Findings
+    }
+}

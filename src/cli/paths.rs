@@ -1,0 +1,105 @@
+//! Where the rules file and the state folder are.
+
+use std::env;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, anyhow};
+
+use super::{Common, Exit, Failure, findings, screen};
+use crate::daemon::reload;
+use crate::rules::{Config, Severity, Source};
+
+/// A rules file that was read.
+pub struct RulesFile {
+    /// Where it is.
+    pub path: PathBuf,
+    /// Its text.
+    pub text: String,
+    /// Whether everyone on the machine may read it.
+    pub world_readable: bool,
+}
+
+impl RulesFile {
+    /// The file as the rules module takes it, under the name `path`.
+    #[must_use]
+    pub fn source<'a>(&'a self, path: &'a str) -> Source<'a> {
+        Source { path, text: &self.text, world_readable: self.world_readable }
+    }
+}
+
+fn variable(name: &str) -> Option<PathBuf> {
+    env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from)
+}
+
+/// The folders of a kind (`config`, `state`) for the user: the XDG variable, else below the home.
+fn user_folder(xdg: &str, below_home: &str) -> Option<PathBuf> {
+    let base = variable(xdg)
+        .filter(|path| path.is_absolute())
+        .or_else(|| Some(variable("HOME")?.join(below_home)))?;
+    Some(base.join("taskwarden"))
+}
+
+/// The rules file: `--config`, then the places of DESIGN's order, the first that exists.
+pub fn config_path(common: &Common) -> Result<PathBuf, Failure> {
+    if let Some(path) = common.config.clone().or_else(|| variable("TASKWARDEN_CONFIG")) {
+        return Ok(path);
+    }
+    let mut places = vec![PathBuf::from("rules.yaml")];
+    places.extend(user_folder("XDG_CONFIG_HOME", ".config").map(|dir| dir.join("rules.yaml")));
+    places.push(PathBuf::from("/etc/taskwarden/rules.yaml"));
+    if let Some(found) = places.iter().find(|path| path.exists()) {
+        return Ok(found.clone());
+    }
+    let places: Vec<String> = places.iter().map(|path| format!("`{}`", path.display())).collect();
+    Err(Failure::new(
+        Exit::Config,
+        anyhow!(
+            "no rules file found: looked for {}; name one with --config FILE",
+            places.join(", ")
+        ),
+    ))
+}
+
+/// The state folder: `--state-dir`, `$STATE_DIRECTORY`, the user's state folder.
+pub fn state_dir(common: &Common) -> Result<PathBuf, Failure> {
+    if let Some(dir) = &common.state_dir {
+        return Ok(dir.clone());
+    }
+    // systemd separates several by colons; the first is ours.
+    if let Some(first) = env::var("STATE_DIRECTORY")
+        .ok()
+        .and_then(|dirs| dirs.split(':').next().map(str::to_owned))
+        .filter(|dir| !dir.is_empty())
+    {
+        return Ok(PathBuf::from(first));
+    }
+    user_folder("XDG_STATE_HOME", ".local/state").ok_or_else(|| {
+        let error = anyhow!("no state folder: HOME is not set; name one with --state-dir DIR");
+        Failure::new(Exit::Config, error)
+    })
+}
+
+/// Reads the rules file.
+pub fn read_rules(path: &Path) -> Result<RulesFile, Failure> {
+    let text = reload::read(path)
+        .with_context(|| format!("the rules file `{}` cannot be read", path.display()))
+        .map_err(|error| Failure::new(Exit::Config, error))?;
+    Ok(RulesFile { path: path.to_owned(), text, world_readable: reload::world_readable(path) })
+}
+
+/// Reads and compiles the rules file, for commands that work with it. Warnings go to standard error,
+/// and so do errors, with which the command ends.
+pub fn load_rules(common: &Common) -> Result<(RulesFile, Config), Failure> {
+    let file = read_rules(&config_path(common)?)?;
+    let path = file.path.display().to_string();
+    let loaded = crate::rules::load(file.source(&path));
+    if !loaded.findings.is_empty() && !common.quiet {
+        screen::say(&findings::human(&loaded, screen::colored(common)));
+    }
+    let errors =
+        loaded.findings.iter().filter(|finding| finding.severity == Severity::Error).count();
+    match loaded.config {
+        Some(config) => Ok((file, config)),
+        None => Err(Failure::new(Exit::Config, anyhow!("`{path}` has {errors} error(s)"))),
+    }
+}

@@ -1,0 +1,67 @@
+//! Data goes to standard output, talk to standard error. The only module that prints.
+
+use std::io::{IsTerminal as _, Write as _};
+
+use super::{Common, When};
+
+/// Prints a line of data. A reader that went away ends the command quietly.
+#[allow(clippy::exit, reason = "`taskwarden audit | head` must end like any filter")]
+pub fn print(line: &str) {
+    if writeln!(std::io::stdout().lock(), "{line}").is_err() {
+        std::process::exit(0);
+    }
+}
+
+/// Prints a line of talk.
+pub fn say(line: &str) {
+    let _ = writeln!(std::io::stderr().lock(), "{line}");
+}
+
+/// Whether data is to be coloured.
+#[must_use]
+pub fn colored(common: &Common) -> bool {
+    wants_color(common, std::io::stdout().is_terminal())
+}
+
+fn wants_color(common: &Common, terminal: bool) -> bool {
+    match common.color {
+        When::Always => true,
+        When::Never => false,
+        When::Auto => terminal && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty()),
+    }
+}
+
+/// Starts the log, on standard error.
+pub fn start_log(common: &Common) {
+    use tracing_subscriber::fmt::time::FormatTime;
+    struct Local;
+    impl FormatTime for Local {
+        fn format_time(
+            &self,
+            w: &mut tracing_subscriber::fmt::format::Writer<'_>,
+        ) -> std::fmt::Result {
+            let now = crate::ambient::Clock::system().now();
+            write!(w, "{}", local_time(now))
+        }
+    }
+    let level = match (common.quiet, common.verbose) {
+        (true, _) => "taskwarden=error",
+        (_, 0) => "taskwarden=info",
+        (_, 1) => "taskwarden=debug",
+        _ => "debug",
+    };
+    // A second start, in tests, keeps the first.
+    let _ = tracing_subscriber::fmt()
+        .with_env_filter(tracing_subscriber::EnvFilter::new(level))
+        .with_writer(std::io::stderr)
+        .with_ansi(wants_color(common, std::io::stderr().is_terminal()))
+        .with_target(false)
+        .with_timer(Local)
+        .try_init();
+}
+
+/// A moment in the machine's zone, to the second.
+#[must_use]
+pub fn local_time(moment: jiff::Timestamp) -> String {
+    moment.to_zoned(jiff::tz::TimeZone::system()).strftime("%Y-%m-%d %H:%M:%S").to_string()
+}

@@ -1,0 +1,344 @@
+//! Carries out what was decided: writes it down, looks again, sends, writes down the answer.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::StreamExt as _;
+use jiff::{SignedDuration, Timestamp};
+
+use super::watch::Watch;
+use crate::engine::audit::{AuditRow, IntentId};
+use crate::engine::decide::{Planned, Target, recheck};
+use crate::engine::memory::{Answer, KindPending, Pending, Snapshot};
+use crate::engine::rule::{Action, Effect, Mode, RuleSet};
+use crate::engine::task::{Kind, RuleName, Task, TaskId};
+use crate::upstream::{self, Batch, Certainty, KindVerb, Verb};
+
+/// The bytes one task takes in a list, roughly, and so what reading the list costs against asking
+/// for single tasks.
+const BYTES_A_TASK: usize = 400;
+
+/// What one `info` costs in bytes: the answer, the headers both ways, and the wait.
+const BYTES_AN_INFO: usize = 4_000;
+
+/// How many single tasks are asked for at a time.
+const INFOS_AT_ONCE: usize = 4;
+
+/// Planned actions that go out in one call.
+struct Group<'a> {
+    rule: &'a RuleName,
+    action: Action,
+    kind: &'a Kind,
+    members: Vec<(&'a Planned, &'a Target)>,
+}
+
+impl Watch {
+    /// Carries out the actions that are meant in earnest, call by call, until one of them shows
+    /// that the server or the store does not work, or the daemon ends.
+    pub(super) async fn act(&mut self, rules: &RuleSet, snapshot: &Snapshot, actions: &[Planned]) {
+        for group in groups(actions) {
+            if *self.stop.borrow() {
+                return;
+            }
+            let go_on = if group.members.is_empty() {
+                self.act_on_kind(rules, snapshot, &group, actions).await
+            } else {
+                self.act_on_tasks(rules, snapshot, &group).await
+            };
+            if !go_on {
+                return;
+            }
+        }
+    }
+
+    /// Acts on single tasks by one call; false when there is no use in going on.
+    async fn act_on_tasks(
+        &mut self,
+        rules: &RuleSet,
+        snapshot: &Snapshot,
+        group: &Group<'_>,
+    ) -> bool {
+        let now = self.clock.now();
+        let rows: Vec<AuditRow> = group
+            .members
+            .iter()
+            .map(|(planned, _)| self.row(rules, planned, now, Mode::Live))
+            .collect();
+        for (row, (planned, target)) in rows.iter().zip(&group.members) {
+            let pending = Pending {
+                intent: row.id,
+                rule: planned.rule.clone(),
+                subject: target.subject.clone(),
+                action: planned.action,
+                before: target.before.clone(),
+                at: now,
+                settles: self.settles(now),
+                accepted: false,
+            };
+            self.memory.note_intent(group.kind, &target.id, pending);
+        }
+        if !self.save_with(rows.clone()).await {
+            // Nothing was written down and nothing is sent: the tasks wait for nothing.
+            self.take_back(group);
+            return false;
+        }
+        let intents: HashMap<TaskId, IntentId> =
+            rows.iter().filter_map(|row| Some((row.task_id.clone()?, row.id))).collect();
+        self.open.extend(rows.into_iter().map(|row| (row.id, row)));
+
+        let fresh = match self.look_again(snapshot, group).await {
+            Ok(fresh) => fresh,
+            Err(error) => {
+                let why = format!("the second look failed: {error}");
+                for (_, target) in &group.members {
+                    self.answer(
+                        group.kind,
+                        &target.id,
+                        &intents,
+                        &Answer::SkippedChanged(why.clone()),
+                    );
+                }
+                self.save().await;
+                return false;
+            }
+        };
+        let now = self.clock.now();
+        let mut targets = Vec::new();
+        for (planned, target) in &group.members {
+            let task = fresh.get(&target.id);
+            match recheck(rules, &self.memory, snapshot, planned, target, task, now) {
+                Ok(()) => targets.push(target.id.clone()),
+                Err(why) => {
+                    self.answer(group.kind, &target.id, &intents, &Answer::SkippedChanged(why));
+                }
+            }
+        }
+        let mut go_on = true;
+        if !targets.is_empty() {
+            let answers = self.send(group, targets.clone()).await;
+            go_on = answers.is_ok();
+            let answers = answers.unwrap_or_else(|answer| {
+                targets.iter().map(|id| (id.clone(), answer.clone())).collect()
+            });
+            for (id, answer) in answers {
+                self.answer(group.kind, &id, &intents, &answer);
+            }
+        }
+        self.save().await && go_on
+    }
+
+    /// One call for all of them, or one for the only one. An `Err` is about the whole call.
+    async fn send(
+        &self,
+        group: &Group<'_>,
+        ids: Vec<TaskId>,
+    ) -> Result<Vec<(TaskId, Answer)>, Answer> {
+        let verb = match group.action.effect() {
+            Effect::Retry => Verb::Retry,
+            Effect::Cancel => Verb::Cancel,
+            Effect::Remove => Verb::Delete,
+            Effect::None => return Ok(Vec::new()),
+        };
+        if matches!(group.action, Action::Retry | Action::Cancel | Action::Delete) {
+            let mut answers = Vec::new();
+            for id in ids {
+                let answer = match self.client.act_one(group.kind, verb, &id).await {
+                    Ok(()) => Answer::Accepted,
+                    Err(
+                        error @ (upstream::Error::NotFound { .. }
+                        | upstream::Error::BadRequest { .. }),
+                    ) => Answer::Rejected(error.to_string()),
+                    Err(error) => return Err(failed(&error)),
+                };
+                answers.push((id, answer));
+            }
+            return Ok(answers);
+        }
+        // `groups` makes them of 1 to 100 tasks, each once; the type holds it once more.
+        let batch = Batch::new(ids).map_err(|error| Answer::Rejected(error.to_string()))?;
+        let answers = self.client.act_some(group.kind, verb, &batch).await;
+        let answers = answers.map_err(|error| failed(&error))?;
+        Ok(answers
+            .into_iter()
+            .map(|(id, answer)| match answer {
+                Ok(()) => (id, Answer::Accepted),
+                Err(why) => (id, Answer::Rejected(why)),
+            })
+            .collect())
+    }
+
+    /// Reads the targets again, in the cheaper of two ways.
+    async fn look_again(
+        &self,
+        snapshot: &Snapshot,
+        group: &Group<'_>,
+    ) -> Result<HashMap<TaskId, Task>, upstream::Error> {
+        let listed = snapshot.kinds.get(group.kind).map_or(0, Vec::len);
+        if group.members.len() * BYTES_AN_INFO <= BYTES_AN_INFO + listed * BYTES_A_TASK {
+            let looks: Vec<_> = group
+                .members
+                .iter()
+                .map(|(_, target)| {
+                    let (client, kind, id) =
+                        (Arc::clone(&self.client), group.kind.clone(), target.id.clone());
+                    async move { client.info(&kind, &id).await }
+                })
+                .collect();
+            let mut fresh = HashMap::new();
+            let mut looks = futures_util::stream::iter(looks).buffer_unordered(INFOS_AT_ONCE);
+            while let Some(task) = looks.next().await {
+                if let Some(task) = task? {
+                    fresh.insert(task.id.clone(), task);
+                }
+            }
+            return Ok(fresh);
+        }
+        let list = self.client.list(group.kind).await?;
+        Ok(list.tasks.into_iter().map(|task| (task.id.clone(), task)).collect())
+    }
+
+    /// Acts on a whole kind; false when there is no use in going on.
+    async fn act_on_kind(
+        &mut self,
+        rules: &RuleSet,
+        snapshot: &Snapshot,
+        group: &Group<'_>,
+        actions: &[Planned],
+    ) -> bool {
+        let Some(planned) = actions.iter().find(|planned| {
+            planned.task.is_none() && planned.rule == *group.rule && planned.kind == *group.kind
+        }) else {
+            return true;
+        };
+        let verb = match group.action {
+            Action::ClearSucceeded => KindVerb::ClearSucceeded,
+            Action::ClearDone => KindVerb::ClearDone,
+            Action::RetryFailed => KindVerb::RetryFailed,
+            _ => return true,
+        };
+        let now = self.clock.now();
+        let row = self.row(rules, planned, now, Mode::Live);
+        let pending = KindPending {
+            intent: row.id,
+            action: group.action,
+            at: now,
+            settles: self.settles(now),
+            accepted: false,
+        };
+        self.memory.note_kind_intent(group.rule, group.kind, pending);
+        if !self.save_with(vec![row.clone()]).await {
+            self.memory.note_kind_answer(
+                group.rule,
+                group.kind,
+                &Answer::SkippedChanged(String::new()),
+            );
+            return false;
+        }
+        let intent = row.id;
+        self.open.insert(intent, row);
+        let answer = match self.client.list(group.kind).await {
+            Err(error) => Answer::SkippedChanged(format!("the second look failed: {error}")),
+            Ok(list) => match unmeant(group.action, snapshot, &list.tasks) {
+                Some(why) => Answer::SkippedChanged(why),
+                None => match self.client.act_kind(group.kind, verb).await {
+                    Ok(()) => Answer::Accepted,
+                    Err(error) => failed(&error),
+                },
+            },
+        };
+        self.memory.note_kind_answer(group.rule, group.kind, &answer);
+        let (outcome, detail) = answer.outcome();
+        self.note_outcome((intent, outcome, detail.to_owned()));
+        self.save().await && answer == Answer::Accepted
+    }
+
+    fn answer(
+        &mut self,
+        kind: &Kind,
+        id: &TaskId,
+        intents: &HashMap<TaskId, IntentId>,
+        answer: &Answer,
+    ) {
+        self.memory.note_answer(kind, id, answer, self.clock.now());
+        if let Some(intent) = intents.get(id) {
+            let (outcome, detail) = answer.outcome();
+            self.note_outcome((*intent, outcome, detail.to_owned()));
+        }
+    }
+
+    /// Forgets intents that were never written down.
+    fn take_back(&mut self, group: &Group<'_>) {
+        let now = self.clock.now();
+        for (_, target) in &group.members {
+            let answer = Answer::SkippedChanged(String::new());
+            self.memory.note_answer(group.kind, &target.id, &answer, now);
+        }
+    }
+
+    /// Until when a call that goes out now may still be carried out when no answer comes.
+    fn settles(&self, now: Timestamp) -> Timestamp {
+        let longest = self.request_timeout.saturating_mul(2) + Duration::from_secs(5);
+        let longest = SignedDuration::try_from(longest).unwrap_or(SignedDuration::MAX);
+        now.checked_add(longest).unwrap_or(Timestamp::MAX)
+    }
+}
+
+/// Puts what may go out in one call together, in the order in which it is due.
+fn groups(actions: &[Planned]) -> Vec<Group<'_>> {
+    let mut groups: Vec<Group<'_>> = Vec::new();
+    for planned in actions {
+        if planned.mode != Mode::Live || planned.action == Action::Notify {
+            continue;
+        }
+        let (rule, action, kind) = (&planned.rule, planned.action, &planned.kind);
+        let Some(target) = &planned.task else {
+            groups.push(Group { rule, action, kind, members: Vec::new() });
+            continue;
+        };
+        let single = matches!(action, Action::Retry | Action::Cancel | Action::Delete);
+        let room = groups.iter_mut().rev().find(|group| {
+            !single
+                && group.rule == rule
+                && group.action == action
+                && group.kind == kind
+                && !group.members.is_empty()
+                && group.members.len() < Batch::MAX
+        });
+        match room {
+            Some(group) => group.members.push((planned, target)),
+            None => groups.push(Group { rule, action, kind, members: vec![(planned, target)] }),
+        }
+    }
+    groups
+}
+
+/// What a call that brought no clear answer means for what it was to do.
+fn failed(error: &upstream::Error) -> Answer {
+    match error.certainty() {
+        Certainty::NotDone => Answer::NotDone(error.to_string()),
+        Certainty::Unknown => Answer::Lost(error.to_string()),
+    }
+}
+
+/// Why a whole-kind action must not go out after all, by the list as it is now.
+fn unmeant(action: Action, snapshot: &Snapshot, tasks: &[Task]) -> Option<String> {
+    let meant = tasks.iter().filter(|task| action.fits(task.state)).count();
+    if meant == 0 {
+        return Some("nothing that it is meant for is left".to_owned());
+    }
+    if action != Action::RetryFailed {
+        return None;
+    }
+    // A task that failed since the decision has not been held against the rules yet; it may be one
+    // that a person canceled.
+    let known = |task: &Task| {
+        snapshot
+            .kinds
+            .values()
+            .flatten()
+            .any(|seen| seen.id == task.id && seen.fingerprint() == task.fingerprint())
+    };
+    let strangers = tasks.iter().filter(|task| action.fits(task.state) && !known(task)).count();
+    (strangers > 0).then(|| format!("{strangers} more tasks failed since the decision"))
+}

@@ -1,0 +1,153 @@
+//! Looking at a server: which kinds it has, and what they list.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use futures_util::StreamExt as _;
+use jiff::{SignedDuration, Timestamp};
+
+use crate::ambient::Clock;
+use crate::engine::memory::Snapshot;
+use crate::engine::task::{Flavour, Kind, ServerName};
+use crate::telemetry::{Event, Sink};
+use crate::upstream::{self, Client};
+
+/// How many kinds of one server are read at a time.
+const READS_AT_ONCE: usize = 4;
+
+/// How often the kinds of a server are looked for anew.
+const DISCOVER_EVERY: SignedDuration = SignedDuration::from_hours(1);
+
+/// A difference of clocks that is not worth correcting: the `Date` header has whole seconds.
+const SKEW_FLOOR: SignedDuration = SignedDuration::from_secs(2);
+
+/// What looks at one server, and remembers what kind of server it is.
+pub struct Eye {
+    server: ServerName,
+    client: Arc<Client>,
+    clock: Clock,
+    sink: Sink,
+    kinds: BTreeSet<Kind>,
+    extra_kinds: Vec<Kind>,
+    flavour: Flavour,
+    discovered_at: Option<Timestamp>,
+    skew: SignedDuration,
+    unread: BTreeSet<Kind>,
+}
+
+impl Eye {
+    /// Nothing is asked yet. `extra_kinds` are looked for beside the known ones.
+    #[must_use]
+    pub fn new(
+        server: ServerName,
+        client: Arc<Client>,
+        extra_kinds: Vec<Kind>,
+        clock: Clock,
+        sink: Sink,
+    ) -> Self {
+        Self {
+            server,
+            client,
+            clock,
+            sink,
+            kinds: BTreeSet::new(),
+            extra_kinds,
+            flavour: Flavour::Unknown,
+            discovered_at: None,
+            skew: SignedDuration::ZERO,
+            unread: BTreeSet::new(),
+        }
+    }
+
+    /// Tells that the server is there, and what it is.
+    pub fn announce(&self) {
+        self.sink.emit(&Event::ServerReached {
+            server: self.server.clone(),
+            flavour: self.flavour,
+            kinds: self.kinds.iter().cloned().collect(),
+        });
+    }
+
+    /// Reads every kind the server has.
+    ///
+    /// # Errors
+    ///
+    /// When the server as a whole cannot be read.
+    pub async fn look(&mut self) -> Result<Snapshot, upstream::Error> {
+        let now = self.clock.now();
+        let stale =
+            self.discovered_at.is_none_or(|at| now.duration_since(at).abs() > DISCOVER_EVERY);
+        if stale {
+            let known = Kind::KNOWN.into_iter().chain(self.extra_kinds.iter().cloned());
+            let found = self.client.discover(&known.collect::<Vec<_>>()).await?;
+            self.flavour = found.flavour;
+            let first = self.discovered_at.is_none();
+            if first || found.kinds.iter().collect::<BTreeSet<_>>() != self.kinds.iter().collect() {
+                self.kinds = found.kinds.into_iter().collect();
+                self.announce();
+            }
+            self.discovered_at = Some(now);
+        }
+        let reads = self.kinds.iter().cloned().map(|kind| {
+            let client = Arc::clone(&self.client);
+            async move {
+                let list = client.list(&kind).await;
+                (kind, list)
+            }
+        });
+        let reads: Vec<_> = reads.collect();
+        let lists: Vec<_> =
+            futures_util::stream::iter(reads).buffer_unordered(READS_AT_ONCE).collect().await;
+        let (mut kinds, mut unread) = (BTreeMap::new(), BTreeMap::new());
+        let mut first_error = None;
+        let mut skew = None;
+        for (kind, list) in lists {
+            match list {
+                Ok(list) => {
+                    if let Some(date) = list.date {
+                        // The clock was read somewhere between question and answer.
+                        let roundtrip =
+                            SignedDuration::try_from(list.roundtrip).unwrap_or_default();
+                        skew = Some(date.duration_since(list.read_at) + roundtrip / 2);
+                    }
+                    kinds.insert(kind, list.tasks);
+                }
+                Err(error) => {
+                    unread.insert(kind, error.to_string());
+                    first_error.get_or_insert(error);
+                }
+            }
+        }
+        if let Some(error) = first_error
+            && kinds.is_empty()
+        {
+            return Err(error);
+        }
+        if let Some(skew) = skew {
+            self.note_skew(skew);
+        }
+        let now_unread: BTreeSet<Kind> = unread.keys().cloned().collect();
+        for (kind, error) in &unread {
+            if !self.unread.contains(kind) {
+                let (server, kind, error) = (self.server.clone(), kind.clone(), error.clone());
+                self.sink.emit(&Event::KindUnread { server, kind, error });
+            }
+        }
+        self.unread = now_unread;
+        if !self.unread.is_empty() {
+            // A kind may have gone with an upgrade of the server: look for the kinds again soon.
+            self.discovered_at = None;
+        }
+        let (server, flavour) = (self.server.clone(), self.flavour);
+        Ok(Snapshot { server, flavour, skew: self.skew, kinds, unread })
+    }
+
+    fn note_skew(&mut self, measured: SignedDuration) {
+        let measured = if measured.abs() <= SKEW_FLOOR { SignedDuration::ZERO } else { measured };
+        if (measured - self.skew).abs() > SKEW_FLOOR {
+            self.skew = measured;
+            let (server, seconds) = (self.server.clone(), measured.as_secs());
+            self.sink.emit(&Event::ClockSkew { server, seconds });
+        }
+    }
+}

@@ -1,0 +1,132 @@
+//! Watches the rules file, however it is saved.
+//!
+//! The folder is watched rather than the file, since a file watch goes deaf after a rename; the
+//! content is compared, since reading raises events of its own; and the file is read anew now and
+//! then without any event, for file systems that send none.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use notify::{RecursiveMode, Watcher as _};
+use sha2::{Digest, Sha256};
+use tokio::sync::mpsc;
+
+/// How long a file must rest before it is read: editors save in several steps.
+const QUIET: Duration = Duration::from_millis(200);
+
+/// How often the file is read without an event.
+const SLOW_READ: Duration = Duration::from_secs(10);
+
+/// A file that is followed through its saves.
+pub struct FollowedFile {
+    path: PathBuf,
+    seen: Option<[u8; 32]>,
+    events: mpsc::Receiver<()>,
+    poke: mpsc::Sender<()>,
+    // Dropping it ends the watch.
+    watcher: Option<notify::RecommendedWatcher>,
+    watched: Vec<PathBuf>,
+}
+
+impl FollowedFile {
+    /// Follows the file at `path`, whose present content is `content`.
+    #[must_use]
+    pub fn new(path: &Path, content: &str) -> Self {
+        let (poke, events) = mpsc::channel(1);
+        let send = poke.clone();
+        // One waiting event says all there is to say, so a full channel is fine.
+        let watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
+            if event.is_ok_and(|event| !event.kind.is_access()) {
+                let _ = send.try_send(());
+            }
+        })
+        .ok();
+        let seen = Some(digest(content.as_bytes()));
+        let mut followed =
+            Self { path: path.to_owned(), seen, events, poke, watcher, watched: Vec::new() };
+        followed.watch_folders();
+        followed
+    }
+
+    /// A handle that has the file read at once.
+    #[must_use]
+    pub fn poke(&self) -> mpsc::Sender<()> {
+        self.poke.clone()
+    }
+
+    /// Waits until the file has another content than before, and returns it, or why it cannot be
+    /// read (once for each spell of that).
+    pub async fn changed(&mut self) -> io::Result<String> {
+        loop {
+            // A missing sender cannot be: `self` holds one.
+            if let Ok(Some(())) = tokio::time::timeout(SLOW_READ, self.events.recv()).await {
+                while let Ok(Some(())) = tokio::time::timeout(QUIET, self.events.recv()).await {}
+            }
+            self.watch_folders();
+            match read(&self.path) {
+                Ok(text) => {
+                    let digest = digest(text.as_bytes());
+                    if self.seen != Some(digest) {
+                        self.seen = Some(digest);
+                        return Ok(text);
+                    }
+                }
+                Err(error) if self.seen.is_some() => {
+                    self.seen = None;
+                    return Err(error);
+                }
+                Err(_) => {}
+            }
+        }
+    }
+
+    /// Watches the folder of the path and, where it is a link, the folder of what it points to.
+    /// A folder that was removed and made again must be watched anew, and there is no event for that.
+    fn watch_folders(&mut self) {
+        let Some(watcher) = &mut self.watcher else { return };
+        let folder = |path: &Path| {
+            let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+            parent.unwrap_or(Path::new(".")).to_owned()
+        };
+        let mut wanted = vec![folder(&self.path)];
+        if let Ok(real) = self.path.canonicalize() {
+            wanted.push(folder(&real));
+        }
+        wanted.sort();
+        wanted.dedup();
+        for old in &self.watched {
+            let _ = watcher.unwatch(old);
+        }
+        self.watched = wanted
+            .into_iter()
+            .filter(|folder| watcher.watch(folder, RecursiveMode::NonRecursive).is_ok())
+            .collect();
+    }
+}
+
+/// Reads a rules file; at most 16 MiB.
+///
+/// # Errors
+///
+/// What keeps it from being read, as text that names the file's own fault.
+pub fn read(path: &Path) -> io::Result<String> {
+    const MOST: u64 = 16 * 1024 * 1024;
+    let size = std::fs::metadata(path)?.len();
+    if size > MOST {
+        let message = format!("it has {size} bytes, and a rules file may have {MOST} at most");
+        return Err(io::Error::new(io::ErrorKind::FileTooLarge, message));
+    }
+    std::fs::read_to_string(path)
+}
+
+/// Whether everyone on the machine may read the file.
+#[must_use]
+pub fn world_readable(path: &Path) -> bool {
+    use std::os::unix::fs::PermissionsExt as _;
+    std::fs::metadata(path).is_ok_and(|meta| meta.permissions().mode() & 0o004 != 0)
+}
+
+fn digest(bytes: &[u8]) -> [u8; 32] {
+    Sha256::digest(bytes).into()
+}

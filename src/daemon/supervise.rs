@@ -1,0 +1,407 @@
+//! Starts a loop for each server, hands new rules to them, and ends them.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::task::{JoinHandle, JoinSet};
+
+use super::reload::{self, FollowedFile};
+use super::watch::{Looked, Watch, WatchSettings};
+use crate::ambient::Clock;
+use crate::engine::audit::{AuditRow, Outcome};
+use crate::engine::rule::{Mode, Rule, RuleSet};
+use crate::engine::task::ServerName;
+use crate::rules::{AuthConfig, Config, Finding, SecretRef, ServerConfig, Severity, Source};
+use crate::store::{OpenError, Store, StoreError, WriteBatch};
+use crate::telemetry::{Event, Sink};
+use crate::upstream::{Auth, BuildError, Client, ClientSettings, SecretSource};
+
+/// How long the calls in flight have to end when the daemon is told to.
+const GRACE: Duration = Duration::from_secs(10);
+
+/// The server under which the daemon's own doings stand in the audit log.
+const SELF: &str = "-";
+
+/// What the daemon runs with, beside the configuration.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// The state folder.
+    pub state_dir: PathBuf,
+    /// Whether nothing is done in earnest, whatever the file says.
+    pub dry_run: bool,
+    /// The time.
+    pub clock: Clock,
+    /// Where events go.
+    pub sink: Sink,
+    /// Shifts the draws of jitter; the same for all commands of an installation.
+    pub seed: u64,
+    /// How many seconds of `clock` pass in one real second; 1 but for sped-up runs.
+    pub speed: f64,
+}
+
+/// Why the daemon cannot start with this configuration.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The state folder cannot be used.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    /// The database cannot be read.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// A server's settings make no client.
+    #[error("server `{server}`: {source}")]
+    Client {
+        /// The server.
+        server: ServerName,
+        /// What is wrong.
+        source: BuildError,
+    },
+    /// There is nothing to look after.
+    #[error("the rules file names no server; add one under `servers:`")]
+    NoServers,
+}
+
+/// A daemon that is ready to run.
+pub struct Daemon {
+    options: Options,
+    store: Store,
+    config: Config,
+    clients: BTreeMap<ServerName, Arc<Client>>,
+    rules: watch::Sender<Arc<RuleSet>>,
+    stop: watch::Sender<bool>,
+    loops: BTreeMap<ServerName, Loop>,
+}
+
+struct Loop {
+    stop: watch::Sender<bool>,
+    task: JoinHandle<()>,
+}
+
+impl Daemon {
+    /// Opens the store and makes the clients; nothing is sent yet.
+    ///
+    /// # Errors
+    ///
+    /// [`StartError`], with which the daemon cannot start.
+    pub fn new(config: Config, options: Options) -> Result<Self, StartError> {
+        if config.servers.is_empty() {
+            return Err(StartError::NoServers);
+        }
+        let clients = clients(&config, &options)?;
+        let store = Store::open(&options.state_dir)?;
+        let (rules, _) = watch::channel(Arc::new(effective(&config, &options)));
+        let (stop, _) = watch::channel(false);
+        Ok(Self { options, store, config, clients, rules, stop, loops: BTreeMap::new() })
+    }
+
+    /// A handle that ends the daemon when `true` is sent.
+    #[must_use]
+    pub fn stopper(&self) -> watch::Sender<bool> {
+        self.stop.clone()
+    }
+
+    /// The store, for looking into it.
+    #[must_use]
+    pub fn store(&self) -> Store {
+        self.store.clone()
+    }
+
+    /// Looks after the servers until told to stop, following `file` through its saves.
+    ///
+    /// # Errors
+    ///
+    /// When what the store remembers cannot be read at the start.
+    pub async fn run(mut self, mut file: Option<(String, FollowedFile)>) -> Result<(), StartError> {
+        self.options.sink.emit(&Event::Started {
+            servers: self.config.servers.len(),
+            rules: self.config.rules.rules.len(),
+            revision: self.config.rules.revision.clone(),
+        });
+        for server in self.config.servers.clone() {
+            self.start(&server)?;
+        }
+        let mut stop = self.stop.subscribe();
+        loop {
+            tokio::select! {
+                _ = stop.wait_for(|stop| *stop) => break,
+                content = next_content(&mut file) => {
+                    let path = file.as_ref().map_or_else(String::new, |(path, _)| path.clone());
+                    self.reload(&path, content).await;
+                }
+            }
+        }
+        self.options.sink.emit(&Event::Stopping);
+        for one in self.loops.values() {
+            one.stop.send_replace(true);
+        }
+        let ends = self.loops.into_values().map(|one| one.task);
+        let _ = tokio::time::timeout(GRACE, futures_util::future::join_all(ends)).await;
+        Ok(())
+    }
+
+    /// The loop of one server, to be driven tick by tick.
+    ///
+    /// # Errors
+    ///
+    /// When what the store remembers cannot be read, or there is no such server.
+    pub fn watch(&self, server: &ServerName) -> Result<Watch, StartError> {
+        let Some(server) = self.config.servers.iter().find(|known| known.name == *server) else {
+            return Err(StartError::NoServers);
+        };
+        self.watch_server(server, self.stop.subscribe())
+    }
+
+    /// Looks at every server once and acts; tells which could not be reached, with why.
+    ///
+    /// # Errors
+    ///
+    /// When what the store remembers cannot be read.
+    pub async fn run_once(self) -> Result<Vec<(ServerName, String)>, StartError> {
+        let mut ticks = JoinSet::new();
+        for server in self.config.servers.clone() {
+            let mut watch = self.watch_server(&server, self.stop.subscribe())?;
+            ticks.spawn(async move {
+                match watch.tick().await {
+                    Looked::Away(error) => Some((server.name, error.to_string())),
+                    Looked::Done(_) | Looked::Stopped => None,
+                }
+            });
+        }
+        Ok(ticks.join_all().await.into_iter().flatten().collect())
+    }
+
+    fn watch_server(
+        &self,
+        server: &ServerConfig,
+        stop: watch::Receiver<bool>,
+    ) -> Result<Watch, StartError> {
+        let Some(client) = self.clients.get(&server.name) else {
+            return Err(StartError::NoServers);
+        };
+        Ok(Watch::new(WatchSettings {
+            server: server.name.clone(),
+            client: client.clone(),
+            poll: server.poll,
+            request_timeout: server.timeout,
+            extra_kinds: server.kinds.clone(),
+            store: self.store.clone(),
+            rules: self.rules.subscribe(),
+            stop,
+            clock: self.options.clock.clone(),
+            sink: self.options.sink.clone(),
+            seed: self.options.seed,
+            speed: self.options.speed,
+        })?)
+    }
+
+    fn start(&mut self, server: &ServerConfig) -> Result<(), StartError> {
+        let (stop, receiver) = watch::channel(false);
+        let watch = self.watch_server(server, receiver)?;
+        let task = tokio::spawn(watch.run());
+        self.loops.insert(server.name.clone(), Loop { stop, task });
+        Ok(())
+    }
+
+    /// Takes a new content of the rules file over, whole or not at all.
+    async fn reload(&mut self, path: &str, content: std::io::Result<String>) {
+        let refused = match content {
+            Err(error) => Err(format!("{path}: {error}")),
+            Ok(text) => self.take_over(path, &text).await,
+        };
+        if let Err(findings) = refused {
+            let detail = findings.lines().next().unwrap_or_default().to_owned();
+            self.options.sink.emit(&Event::ReloadRefused { findings });
+            self.record_reload(Outcome::Rejected, "the rules file cannot be used", detail).await;
+        }
+    }
+
+    async fn take_over(&mut self, path: &str, text: &str) -> Result<(), String> {
+        let loaded = crate::rules::load(Source {
+            path,
+            text,
+            world_readable: reload::world_readable(path.as_ref()),
+        });
+        let Some(config) = loaded.config else {
+            return Err(one_line_each(path, &loaded.findings));
+        };
+        if config.servers.is_empty() {
+            return Err(format!("{path}: {}", StartError::NoServers));
+        }
+        let clients =
+            clients(&config, &self.options).map_err(|error| format!("{path}: {error}"))?;
+        let changes = differences(&self.config, &config);
+        if changes.is_empty() {
+            self.config = config;
+            return Ok(());
+        }
+        // Loops of servers that went or changed end first, so that no two look after one server.
+        let same = |name: &ServerName| {
+            let find = |config: &Config| {
+                config.servers.iter().find(|server| server.name == *name).cloned()
+            };
+            find(&self.config) == find(&config)
+        };
+        let ended: Vec<ServerName> =
+            self.loops.keys().filter(|name| !same(name)).cloned().collect();
+        for name in ended {
+            if let Some(one) = self.loops.remove(&name) {
+                one.stop.send_replace(true);
+                let _ = one.task.await;
+            }
+        }
+        for (name, client) in clients {
+            if !self.loops.contains_key(&name) {
+                self.clients.insert(name, client);
+            }
+        }
+        self.config = config;
+        let revision = self.config.rules.revision.clone();
+        self.rules.send_replace(Arc::new(effective(&self.config, &self.options)));
+        self.options.sink.emit(&Event::Reloaded { changes: changes.clone(), revision });
+        self.record_reload(Outcome::Accepted, &changes, String::new()).await;
+        for server in self.config.servers.clone() {
+            if !self.loops.contains_key(&server.name)
+                && let Err(error) = self.start(&server)
+            {
+                self.options.sink.emit(&Event::StoreAway { error: error.to_string() });
+            }
+        }
+        Ok(())
+    }
+
+    async fn record_reload(&self, outcome: Outcome, reason: &str, detail: String) {
+        let mut batch = WriteBatch::new(SELF.into());
+        batch.new_rows.push(AuditRow {
+            id: self.store.next_intent_id(),
+            time: self.options.clock.now(),
+            server: SELF.into(),
+            rule: None,
+            action: "reload".to_owned(),
+            kind: None,
+            task_id: None,
+            task_name: None,
+            attempt: None,
+            reason: reason.to_owned(),
+            error: None,
+            class: None,
+            mode: Mode::Live,
+            outcome,
+            detail,
+            rules_revision: self.config.rules.revision.clone(),
+        });
+        if let Err(error) = self.store.write(batch).await {
+            self.options.sink.emit(&Event::StoreAway { error: error.to_string() });
+        }
+    }
+}
+
+async fn next_content(file: &mut Option<(String, FollowedFile)>) -> std::io::Result<String> {
+    match file {
+        Some((_, file)) => file.changed().await,
+        None => std::future::pending().await,
+    }
+}
+
+/// The rules as this run applies them.
+fn effective(config: &Config, options: &Options) -> RuleSet {
+    let mut rules = config.rules.clone();
+    if options.dry_run {
+        rules.mode = rules.mode.max(Mode::DryRun);
+    }
+    rules
+}
+
+/// The clients of all servers.
+///
+/// # Errors
+///
+/// The first server whose settings make none.
+pub fn clients(
+    config: &Config,
+    options: &Options,
+) -> Result<BTreeMap<ServerName, Arc<Client>>, StartError> {
+    config
+        .servers
+        .iter()
+        .map(|server| {
+            let client = Client::new(client_settings(server, options))
+                .map_err(|source| StartError::Client { server: server.name.clone(), source })?;
+            Ok((server.name.clone(), Arc::new(client)))
+        })
+        .collect()
+}
+
+fn client_settings(server: &ServerConfig, options: &Options) -> ClientSettings {
+    let secret = |secret: &SecretRef| match secret {
+        SecretRef::Env(name) => SecretSource::Env(name.clone()),
+        SecretRef::File(path) => SecretSource::File(path.clone()),
+        SecretRef::Literal(text) => SecretSource::Literal(text.clone()),
+    };
+    ClientSettings {
+        server: server.name.clone(),
+        base_url: server.url.clone(),
+        auth: match &server.auth {
+            AuthConfig::Token(token) => Auth::Token(secret(token)),
+            AuthConfig::Password { username, password, totp } => Auth::Password {
+                username: username.clone(),
+                password: secret(password),
+                totp: totp.as_ref().map(secret),
+            },
+        },
+        connect_timeout: server.connect_timeout,
+        request_timeout: server.timeout,
+        max_body: server.max_body,
+        ca_file: server.ca_file.clone(),
+        clock: options.clock.clone(),
+    }
+}
+
+/// The errors among findings, a line each; `check` shows them with their source.
+fn one_line_each(path: &str, findings: &[Finding]) -> String {
+    let errors = findings.iter().filter(|finding| finding.severity == Severity::Error);
+    let lines = errors.map(|finding| {
+        let Finding { code, message, line, column, help, .. } = finding;
+        let help = help.as_ref().map_or_else(String::new, |help| format!("; {help}"));
+        format!("{path}:{line}:{column}: error[{code}]: {message}{help}")
+    });
+    lines.collect::<Vec<_>>().join("\n")
+}
+
+/// What differs between two configurations, in words; empty when they mean the same.
+fn differences(old: &Config, new: &Config) -> String {
+    let mut parts = Vec::new();
+    let names = |rules: &[Rule]| -> Vec<String> {
+        rules.iter().map(|rule| rule.name.to_string()).collect()
+    };
+    let (before, after) = (names(&old.rules.rules), names(&new.rules.rules));
+    let quoted = |names: Vec<&String>| {
+        names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")
+    };
+    let added: Vec<&String> = after.iter().filter(|name| !before.contains(name)).collect();
+    let removed: Vec<&String> = before.iter().filter(|name| !after.contains(name)).collect();
+    let changed: Vec<&String> = after
+        .iter()
+        .filter(|name| {
+            let find = |rules: &[Rule]| {
+                let rule = rules.iter().find(|rule| rule.name.as_str() == name.as_str());
+                rule.map(|rule| format!("{rule:?}"))
+            };
+            before.contains(name) && find(&old.rules.rules) != find(&new.rules.rules)
+        })
+        .collect();
+    for (word, names) in [("added", added), ("changed", changed), ("removed", removed)] {
+        if !names.is_empty() {
+            parts.push(format!("{word} {}", quoted(names)));
+        }
+    }
+    if old.servers != new.servers {
+        parts.push("servers changed".to_owned());
+    }
+    if parts.is_empty() && old.rules.revision != new.rules.revision {
+        parts.push("order, classes or modes changed".to_owned());
+    }
+    parts.join("; ")
+}

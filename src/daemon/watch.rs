@@ -1,0 +1,429 @@
+//! One server's loop. Servers share nothing but the store and the rules, so that a slow or dead one
+//! delays nobody else.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use tokio::sync::watch;
+
+use super::look::Eye;
+use crate::ambient::Clock;
+use crate::engine::audit::{AuditRow, IntentId, Outcome};
+use crate::engine::decide::{Decision, GiveUp, Planned, Tick, decide};
+use crate::engine::memory::{Memory, Snapshot};
+use crate::engine::rule::{Action, Mode, RuleSet};
+use crate::engine::task::{Kind, RuleName, ServerName};
+use crate::store::{OpenError, Store, WriteBatch};
+use crate::telemetry::{Event, Sink};
+use crate::upstream::{self, Client};
+
+/// The longest wait between two looks at a server where nothing happens.
+const SLOWEST_POLL: Duration = Duration::from_secs(120);
+
+/// What a server's loop needs.
+pub struct Watch {
+    pub(super) client: Arc<Client>,
+    pub(super) store: Store,
+    pub(super) rules: watch::Receiver<Arc<RuleSet>>,
+    pub(super) stop: watch::Receiver<bool>,
+    pub(super) clock: Clock,
+    pub(super) sink: Sink,
+    pub(super) seed: u64,
+    pub(super) memory: Memory,
+    /// Rows of actions whose effect is not known yet.
+    pub(super) open: HashMap<IntentId, AuditRow>,
+    /// What could not be written down yet.
+    pub(super) unwritten: Unwritten,
+    pub(super) request_timeout: Duration,
+    poll: Duration,
+    eye: Eye,
+    away: Option<(Timestamp, u32)>,
+    store_away: bool,
+    held: BTreeMap<RuleName, String>,
+    quiet_polls: u32,
+    login_memory: Option<serde_json::Value>,
+    /// How many seconds of the clock pass in one real second; 1 but for sped-up runs.
+    speed: f64,
+}
+
+/// Rows and outcomes that wait for the store.
+#[derive(Debug, Default)]
+pub(super) struct Unwritten {
+    pub(super) rows: Vec<AuditRow>,
+    pub(super) outcomes: Vec<(IntentId, Outcome, String)>,
+}
+
+/// What a server's loop is made from.
+pub struct WatchSettings {
+    /// The server's name.
+    pub server: ServerName,
+    /// The client to it.
+    pub client: Arc<Client>,
+    /// The wait between looks while something happens there.
+    pub poll: Duration,
+    /// The longest a call may take.
+    pub request_timeout: Duration,
+    /// Kinds to look for beside the known ones.
+    pub extra_kinds: Vec<Kind>,
+    /// The store.
+    pub store: Store,
+    /// The rules in force.
+    pub rules: watch::Receiver<Arc<RuleSet>>,
+    /// Turns true when the daemon ends.
+    pub stop: watch::Receiver<bool>,
+    /// The time.
+    pub clock: Clock,
+    /// Where events go.
+    pub sink: Sink,
+    /// Shifts the draws of jitter.
+    pub seed: u64,
+    /// How many seconds of `clock` pass in one real second; 1 but for sped-up runs.
+    pub speed: f64,
+}
+
+/// What one look at a server came to.
+#[derive(Debug)]
+pub enum Looked {
+    /// It was read and acted on; the decision is what was found.
+    Done(Box<(Snapshot, Decision)>),
+    /// It could not be read at all.
+    Away(upstream::Error),
+    /// The daemon is ending.
+    Stopped,
+}
+
+impl Watch {
+    /// Prepares the loop with what the store remembers of the server.
+    ///
+    /// # Errors
+    ///
+    /// When the store cannot be read.
+    pub fn new(settings: WatchSettings) -> Result<Self, OpenError> {
+        let mut memory = Memory::new(settings.server.clone());
+        let reader = settings.store.reader()?;
+        memory.restore(reader.load(&settings.server)?);
+        let mut open = HashMap::new();
+        for row in reader.open_intents(&settings.server)? {
+            open.insert(row.id, row);
+        }
+        let login_memory = reader.server_state(&settings.server)?;
+        if let Some(state) = &login_memory
+            && let Ok(state) = serde_json::from_value(state.clone())
+        {
+            settings.client.restore_login_memory(state);
+        }
+        let eye = Eye::new(
+            settings.server.clone(),
+            settings.client.clone(),
+            settings.extra_kinds,
+            settings.clock.clone(),
+            settings.sink.clone(),
+        );
+        Ok(Self {
+            client: settings.client,
+            store: settings.store,
+            rules: settings.rules,
+            stop: settings.stop,
+            clock: settings.clock,
+            sink: settings.sink,
+            seed: settings.seed,
+            memory,
+            open,
+            unwritten: Unwritten::default(),
+            request_timeout: settings.request_timeout,
+            poll: settings.poll,
+            eye,
+            away: None,
+            store_away: false,
+            held: BTreeMap::new(),
+            quiet_polls: 0,
+            login_memory,
+            speed: settings.speed,
+        })
+    }
+
+    /// Looks after the server until the daemon ends.
+    pub async fn run(mut self) {
+        loop {
+            let looked = self.tick().await;
+            let wait = match &looked {
+                Looked::Stopped => return,
+                Looked::Done(done) => self.pause_after(&done.0, &done.1),
+                Looked::Away(error) => self.pause_after_failure(error),
+            };
+            let wait = wait.div_f64(self.speed.max(f64::MIN_POSITIVE));
+            tokio::select! {
+                () = tokio::time::sleep(wait) => {}
+                _ = self.stop.wait_for(|stop| *stop) => return,
+                // New rules are tried at once.
+                changed = self.rules.changed() => if changed.is_err() { return },
+            }
+        }
+    }
+
+    /// How long until the next look: `poll`, or sooner when something is due, or later, up to four
+    /// times as long, while nothing is undone and nothing waits.
+    fn pause_after(&mut self, snapshot: &Snapshot, decision: &Decision) -> Duration {
+        let undone = snapshot.kinds.values().flatten().any(|task| !task.state.is_done());
+        let busy = undone
+            || !decision.actions.is_empty()
+            || decision.waiting.iter().any(|waiting| waiting.gate.until().is_none());
+        self.quiet_polls = if busy { 0 } else { self.quiet_polls.saturating_add(1) };
+        let slow = self.poll.saturating_mul(4).min(SLOWEST_POLL).max(self.poll);
+        let wait = self.poll.saturating_mul(self.quiet_polls.clamp(1, 4)).min(slow);
+        let Some(due) = decision.next_due else { return wait };
+        let until = Duration::try_from(due.duration_since(self.clock.now())).unwrap_or_default();
+        wait.min(until.max(self.poll.min(Duration::from_secs(1))))
+    }
+
+    /// How long a server that does not answer is left alone: longer each time, at most two minutes.
+    fn pause_after_failure(&self, error: &upstream::Error) -> Duration {
+        let times = self.away.map_or(1, |(_, times)| times);
+        let wait = self.poll.saturating_mul(1 << times.saturating_sub(1).min(6)).min(SLOWEST_POLL);
+        let named = error
+            .until()
+            .map(|at| Duration::try_from(at.duration_since(self.clock.now())).unwrap_or_default());
+        // A login that must wait is looked at again now and then, since its cause may change; the
+        // client itself keeps from trying too early.
+        wait.max(named.unwrap_or_default().min(SLOWEST_POLL))
+    }
+
+    /// One look, and what follows from it.
+    pub async fn tick(&mut self) -> Looked {
+        let mut stop = self.stop.clone();
+        let snapshot = tokio::select! {
+            snapshot = self.eye.look() => snapshot,
+            _ = stop.wait_for(|stop| *stop) => return Looked::Stopped,
+        };
+        let snapshot = match snapshot {
+            Ok(snapshot) => snapshot,
+            Err(error) => {
+                self.note_away(&error);
+                self.save_login_memory().await;
+                return Looked::Away(error);
+            }
+        };
+        if self.away.take().is_some() {
+            self.eye.announce();
+        }
+        let now = self.clock.now();
+        let rules = self.rules.borrow_and_update().clone();
+        let judgements = self.memory.fold(&snapshot, now);
+        let decision = decide(&rules, &self.memory, &snapshot, Tick { now, seed: self.seed });
+        for judgement in judgements {
+            let outcome = (judgement.intent, judgement.outcome, judgement.detail);
+            self.note_outcome(outcome);
+        }
+        self.memory.absorb(decision.memory.clone());
+        self.report(&rules, &snapshot, &decision, now);
+        if self.save().await {
+            self.act(&rules, &snapshot, &decision.actions).await;
+        }
+        Looked::Done(Box::new((snapshot, decision)))
+    }
+
+    fn note_away(&mut self, error: &upstream::Error) {
+        let (since, times) = self.away.map_or((self.clock.now(), 1), |(at, times)| (at, times + 1));
+        self.away = Some((since, times));
+        // Said at once, and then ever more rarely.
+        if times.is_power_of_two() {
+            let (server, error) = (self.memory.server.clone(), error.to_string());
+            self.sink.emit(&Event::ServerAway { server, error, times, since });
+        }
+    }
+
+    /// Tells of what was decided, and puts what goes into the audit log aside to be written.
+    fn report(
+        &mut self,
+        rules: &RuleSet,
+        snapshot: &Snapshot,
+        decision: &Decision,
+        now: Timestamp,
+    ) {
+        for give_up in &decision.give_ups {
+            let row = self.give_up_row(rules, give_up, now);
+            self.sink.emit(&Event::GaveUp { row: Box::new(row.clone()), notify: give_up.notify });
+            self.unwritten.rows.push(row);
+        }
+        for planned in &decision.actions {
+            let shown_only = planned.mode == Mode::DryRun || planned.action == Action::Notify;
+            if shown_only && planned.fresh {
+                let row = self.row(rules, planned, now, planned.mode);
+                self.sink.emit(&Event::Acted(Box::new(row.clone())));
+                self.unwritten.rows.push(row);
+            }
+        }
+        for change in &decision.breakers {
+            self.sink.emit(&Event::Breaker {
+                server: self.memory.server.clone(),
+                rule: change.rule.clone(),
+                key: change.key.clone(),
+                open_until: change.open_until,
+            });
+        }
+        let mut held: BTreeMap<RuleName, (usize, String)> = BTreeMap::new();
+        for waiting in decision.waiting.iter().filter(|waiting| waiting.gate.is_limit()) {
+            let entry =
+                held.entry(waiting.rule.clone()).or_insert_with(|| (0, waiting.gate.to_string()));
+            entry.0 += 1;
+        }
+        for (rule, (tasks, gate)) in &held {
+            if !self.held.contains_key(rule) {
+                let (server, rule) = (self.memory.server.clone(), rule.clone());
+                self.sink.emit(&Event::HeldBack {
+                    server,
+                    rule,
+                    tasks: *tasks,
+                    gate: gate.clone(),
+                });
+            }
+        }
+        self.held = held.into_iter().map(|(rule, (_, gate))| (rule, gate)).collect();
+        self.sink.emit(&Event::Polled {
+            server: self.memory.server.clone(),
+            tasks: snapshot.kinds.values().map(Vec::len).sum(),
+            waiting: decision.waiting.len(),
+            due: decision.actions.iter().filter(|planned| planned.fresh).count()
+                + decision.waiting.iter().filter(|waiting| waiting.gate.is_passing()).count(),
+        });
+    }
+
+    /// The audit row of an action that is about to happen.
+    pub(super) fn row(
+        &self,
+        rules: &RuleSet,
+        planned: &Planned,
+        now: Timestamp,
+        mode: Mode,
+    ) -> AuditRow {
+        let task = planned.task.as_ref();
+        AuditRow {
+            id: self.store.next_intent_id(),
+            time: now,
+            server: self.memory.server.clone(),
+            rule: Some(planned.rule.clone()),
+            action: planned.action.as_str().to_owned(),
+            kind: Some(planned.kind.clone()),
+            task_id: task.map(|task| task.id.clone()),
+            task_name: task.map(|task| task.name.clone()),
+            attempt: task.map(|task| task.attempt),
+            reason: planned.reason.clone(),
+            error: task.map(|task| task.error.clone()).filter(|error| !error.is_empty()),
+            class: task.and_then(|task| task.class.clone()),
+            mode,
+            // A `notify` is done by being written down and told.
+            outcome: if planned.action == Action::Notify && mode == Mode::Live {
+                Outcome::Effective
+            } else {
+                Outcome::Planned
+            },
+            detail: String::new(),
+            rules_revision: rules.revision.clone(),
+        }
+    }
+
+    fn give_up_row(&self, rules: &RuleSet, give_up: &GiveUp, now: Timestamp) -> AuditRow {
+        AuditRow {
+            id: self.store.next_intent_id(),
+            time: now,
+            server: self.memory.server.clone(),
+            rule: Some(give_up.rule.clone()),
+            action: "give_up".to_owned(),
+            kind: Some(give_up.kind.clone()),
+            task_id: Some(give_up.task.id.clone()),
+            task_name: Some(give_up.task.name.clone()),
+            attempt: Some(give_up.task.attempt - 1),
+            reason: give_up.why.clone(),
+            error: Some(give_up.task.error.clone()).filter(|error| !error.is_empty()),
+            class: give_up.task.class.clone(),
+            mode: Mode::Live,
+            outcome: Outcome::Effective,
+            detail: String::new(),
+            rules_revision: rules.revision.clone(),
+        }
+    }
+
+    /// An action's outcome became known, or better known.
+    pub(super) fn note_outcome(&mut self, (intent, outcome, detail): (IntentId, Outcome, String)) {
+        if let Some(mut row) = self.open.remove(&intent) {
+            row.outcome = outcome;
+            row.detail.clone_from(&detail);
+            self.sink.emit(&Event::Acted(Box::new(row.clone())));
+            if matches!(outcome, Outcome::Planned | Outcome::Accepted)
+                || (outcome == Outcome::Unknown && self.still_pending(&row))
+            {
+                self.open.insert(intent, row);
+            }
+        }
+        self.unwritten.outcomes.push((intent, outcome, detail));
+    }
+
+    /// Whether the memory still waits to see what an action did.
+    fn still_pending(&self, row: &AuditRow) -> bool {
+        let (Some(kind), Some(id)) = (&row.kind, &row.task_id) else { return true };
+        self.memory
+            .task(kind, id)
+            .and_then(|task| task.pending.as_ref())
+            .is_some_and(|pending| pending.intent == row.id)
+    }
+
+    /// Writes down all that changed; false when that is not possible now.
+    pub(super) async fn save(&mut self) -> bool {
+        self.save_with(Vec::new()).await
+    }
+
+    /// The same, with rows of actions that are about to be sent. Those are not kept for later when
+    /// they cannot be written: what cannot be written down is not done.
+    pub(super) async fn save_with(&mut self, intents: Vec<AuditRow>) -> bool {
+        let login_memory = self.login_memory_if_changed();
+        let mut new_rows = self.unwritten.rows.clone();
+        new_rows.extend(intents);
+        let batch = WriteBatch {
+            server: self.memory.server.clone(),
+            changes: self.memory.changes(),
+            new_rows,
+            outcomes: self.unwritten.outcomes.clone(),
+            server_state: login_memory.clone(),
+        };
+        let nothing = batch.changes.is_empty()
+            && batch.new_rows.is_empty()
+            && batch.outcomes.is_empty()
+            && batch.server_state.is_none();
+        if nothing && !self.store_away {
+            return true;
+        }
+        match self.store.write(batch).await {
+            Ok(()) => {
+                self.memory.saved();
+                self.unwritten = Unwritten::default();
+                if login_memory.is_some() {
+                    self.login_memory = login_memory;
+                }
+                if std::mem::take(&mut self.store_away) {
+                    self.sink.emit(&Event::StoreBack);
+                }
+                true
+            }
+            Err(error) => {
+                if !std::mem::replace(&mut self.store_away, true) {
+                    self.sink.emit(&Event::StoreAway { error: error.to_string() });
+                }
+                false
+            }
+        }
+    }
+
+    fn login_memory_if_changed(&self) -> Option<serde_json::Value> {
+        let state = serde_json::to_value(self.client.login_memory()).ok()?;
+        (self.login_memory.as_ref() != Some(&state)).then_some(state)
+    }
+
+    /// How often a login was refused must survive a crash too, also while no list can be read.
+    async fn save_login_memory(&mut self) {
+        if self.login_memory_if_changed().is_some() {
+            self.save().await;
+        }
+    }
+}

@@ -1,0 +1,452 @@
+//! Decisions as tables: a task's history goes in, what every tick does with it comes out.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::audit::IntentId;
+use super::backoff::{Backoff, Jitter};
+use super::breaker::{BreakerKey, BreakerSettings};
+use super::decide::{Decision, Tick, decide};
+use super::memory::{Answer, Memory, Pending, Snapshot};
+use super::name::TaskName;
+use super::predicate::{Comparison, Leaf, Predicate, SpanField, Test, TextField};
+use super::rule::{Action, Identity, Limits, Mode, Rule, RuleSet};
+use super::task::{Flavour, Kind, State, Task};
+
+fn at(seconds: i64) -> Timestamp {
+    Timestamp::from_second(1_790_000_000 + seconds).unwrap()
+}
+
+fn task(id: &str, state: State, seconds: Option<(i64, i64)>, error: &str) -> Task {
+    Task {
+        id: id.into(),
+        name: TaskName::new(&format!("copy [/src](/{id}) to [/dst](/)")),
+        creator: "admin".into(),
+        roles: vec![2],
+        state,
+        status: "".into(),
+        progress: 0.0,
+        started: seconds.map(|(started, _)| at(started)),
+        ended: seconds.filter(|_| state.is_done()).map(|(_, ended)| at(ended)),
+        total_bytes: 1,
+        error: error.into(),
+    }
+}
+
+fn failed(id: &str, ended: i64, error: &str) -> Task {
+    task(id, State::Failed, Some((ended - 1, ended)), error)
+}
+
+fn leaf(key: &'static str, test: Test) -> Predicate {
+    Predicate::Leaf(Leaf { key, expected: String::new(), test })
+}
+
+fn state(state: State) -> Predicate {
+    leaf("state", Test::State(vec![state]))
+}
+
+fn error(pattern: &str) -> Predicate {
+    leaf("error", Test::Text(TextField::Error, vec![regex::Regex::new(pattern).unwrap()]))
+}
+
+fn rule(name: &str, action: Action, condition: Predicate) -> Rule {
+    Rule {
+        name: name.into(),
+        condition,
+        action,
+        mode: Mode::Live,
+        continues: false,
+        identity: Identity::Id,
+        max_attempts: None,
+        give_up_after: None,
+        on_give_up: Vec::new(),
+        backoff: Backoff {
+            initial: Duration::from_secs(60),
+            factor: 2.0,
+            max: Duration::from_secs(3600),
+            jitter: Jitter::Fraction(0.0),
+        },
+        retry_after: None,
+        schedule: None,
+        only_during: None,
+        limits: Limits {
+            per_tick: None,
+            per_hour: None,
+            max_share: None,
+            only_if_undone_below: None,
+        },
+        breaker: None,
+    }
+}
+
+fn retry(name: &str) -> Rule {
+    rule(name, Action::RetrySome, state(State::Failed))
+}
+
+/// A server, its rules and what is remembered, driven tick by tick.
+struct World {
+    rules: RuleSet,
+    memory: Memory,
+    flavour: Flavour,
+    intents: i64,
+    log: String,
+}
+
+impl World {
+    fn new(rules: Vec<Rule>) -> Self {
+        Self {
+            rules: RuleSet { rules, ..RuleSet::default() },
+            memory: Memory::new("home".into()),
+            flavour: Flavour::OpenList,
+            intents: 0,
+            log: String::new(),
+        }
+    }
+
+    /// One tick over the `copy` queue; every action is answered as given.
+    fn tick(&mut self, seconds: i64, tasks: &[Task], answer: &Answer) -> Decision {
+        let now = at(seconds);
+        let snapshot = Snapshot {
+            server: "home".into(),
+            flavour: self.flavour,
+            skew: SignedDuration::ZERO,
+            kinds: BTreeMap::from([(Kind::Copy, tasks.to_vec())]),
+            unread: BTreeMap::new(),
+        };
+        for judgement in self.memory.fold(&snapshot, now) {
+            let (id, outcome) = (judgement.intent, judgement.outcome);
+            writeln!(self.log, "{seconds:>5} #{id} {outcome}: {}", judgement.detail).unwrap();
+        }
+        let decision = decide(&self.rules, &self.memory, &snapshot, Tick { now, seed: 0 });
+        self.memory.absorb(decision.memory.clone());
+        for give_up in &decision.give_ups {
+            let (rule, id, why) = (&give_up.rule, &give_up.task.id, &give_up.why);
+            writeln!(self.log, "{seconds:>5} {rule} lets go of {id}: {why}").unwrap();
+        }
+        for change in &decision.breakers {
+            let open = change.open_until.is_some();
+            let word = if open { "opens" } else { "closes" };
+            writeln!(self.log, "{seconds:>5} breaker of {} {word}", change.key).unwrap();
+        }
+        for planned in decision.actions.iter().filter(|planned| planned.fresh) {
+            let (rule, action, mode) = (&planned.rule, planned.action, planned.mode);
+            let Some(target) = &planned.task else {
+                writeln!(self.log, "{seconds:>5} {rule} {action} {}", planned.kind).unwrap();
+                continue;
+            };
+            let dry = if mode == Mode::DryRun { " (dry run)" } else { "" };
+            let attempt = target.attempt;
+            self.intents += 1;
+            writeln!(
+                self.log,
+                "{seconds:>5} #{} {rule}: {action} {} attempt {attempt}{dry}",
+                self.intents, target.id
+            )
+            .unwrap();
+            if mode == Mode::Live && action != Action::Notify {
+                let pending = Pending {
+                    intent: IntentId(self.intents),
+                    rule: rule.clone(),
+                    subject: target.subject.clone(),
+                    action,
+                    before: target.before.clone(),
+                    at: now,
+                    settles: at(seconds + 30),
+                    accepted: false,
+                };
+                self.memory.note_intent(&planned.kind, &target.id, pending);
+                self.memory.note_answer(&planned.kind, &target.id, answer, now);
+            }
+        }
+        decision
+    }
+}
+
+/// Runs a table of moments and listings, each action accepted, and compares what happened.
+#[track_caller]
+fn check(rules: Vec<Rule>, table: &[(i64, Vec<Task>)], expected: &str) {
+    let mut world = World::new(rules);
+    run(&mut world, table);
+    assert_eq!(tidy(&world.log), tidy(expected));
+}
+
+fn run(world: &mut World, table: &[(i64, Vec<Task>)]) {
+    for (seconds, tasks) in table {
+        world.tick(*seconds, tasks, &Answer::Accepted);
+    }
+}
+
+fn tidy(text: &str) -> String {
+    text.lines().map(str::trim).filter(|line| !line.is_empty()).collect::<Vec<_>>().join("\n")
+}
+
+#[test]
+fn retries_come_after_growing_waits_from_the_failure() {
+    let running = || task("a", State::Running, Some((70, 0)), "");
+    check(
+        vec![retry("r")],
+        &[
+            (10, vec![failed("a", 5, "timeout")]),
+            (64, vec![failed("a", 5, "timeout")]),
+            (65, vec![failed("a", 5, "timeout")]),
+            (71, vec![running()]),
+            (90, vec![failed("a", 80, "timeout")]),
+            (199, vec![failed("a", 80, "timeout")]),
+            (200, vec![failed("a", 80, "timeout")]),
+        ],
+        "65 #1 r: retry_some a attempt 1
+         71 #1 effective: the task is running
+         200 #2 r: retry_some a attempt 2",
+    );
+}
+
+#[test]
+fn a_rule_that_gave_up_lets_later_rules_have_the_task() {
+    let mut first = retry("first");
+    first.max_attempts = Some(1);
+    let mut second = rule("second", Action::DeleteSome, state(State::Failed));
+    second.backoff.initial = Duration::from_secs(1);
+    check(
+        vec![first, second],
+        &[(100, vec![failed("a", 0, "x")]), (110, vec![failed("a", 105, "x")]), (120, vec![])],
+        "100 #1 first: retry_some a attempt 1
+         110 #1 effective: the task is failed
+         110 first lets go of a: all 1 attempts are used up
+         110 #2 second: delete_some a attempt 1
+         120 #2 effective: it left the list",
+    );
+}
+
+#[test]
+fn the_first_match_keeps_a_task_while_it_waits_and_continue_lets_others_look() {
+    let delete = || rule("delete", Action::DeleteSome, state(State::Failed));
+    check(vec![retry("r"), delete()], &[(10, vec![failed("a", 5, "x")])], "");
+    let mut open = retry("r");
+    open.continues = true;
+    check(
+        vec![open, delete()],
+        &[(10, vec![failed("a", 5, "x")])],
+        "10 #1 delete: delete_some a attempt 1",
+    );
+}
+
+#[test]
+fn a_success_forgets_attempts() {
+    let mut once = retry("r");
+    once.max_attempts = Some(1);
+    check(
+        vec![once],
+        &[
+            (100, vec![failed("a", 0, "x")]),
+            (110, vec![task("a", State::Succeeded, Some((101, 105)), "")]),
+            (300, vec![failed("a", 200, "x")]),
+        ],
+        "100 #1 r: retry_some a attempt 1
+         110 #1 effective: the task is succeeded
+         300 #2 r: retry_some a attempt 1",
+    );
+}
+
+#[test]
+fn a_task_that_had_succeeded_and_is_listed_as_failed_again_is_left_alone() {
+    let table = [
+        (10, vec![task("a", State::Succeeded, Some((1, 5)), "")]),
+        (20, vec![task("a", State::Failed, None, "")]),
+        (9000, vec![task("a", State::Failed, None, "")]),
+    ];
+    check(vec![retry("r")], &table, "");
+}
+
+#[test]
+fn a_server_restart_that_forgets_error_and_times_changes_nothing() {
+    let flaky =
+        rule("r", Action::RetrySome, Predicate::All(vec![state(State::Failed), error("timeout")]));
+    check(
+        vec![flaky],
+        &[
+            (10, vec![failed("a", 5, "timeout")]),
+            (30, vec![task("a", State::Failed, None, "")]),
+            (64, vec![task("a", State::Failed, None, "")]),
+            (65, vec![task("a", State::Failed, None, "")]),
+        ],
+        "65 #1 r: retry_some a attempt 1",
+    );
+}
+
+#[test]
+fn two_retries_in_a_row_that_did_not_take_end_it_once() {
+    let canceled = || task("a", State::Canceled, Some((0, 5)), "context canceled");
+    let r = rule("r", Action::RetrySome, state(State::Canceled));
+    let table: Vec<_> = (1..20).map(|n| (n * 100, vec![canceled()])).collect();
+    let why = "the task stayed canceled: the server does not allow retrying canceled tasks (its \
+               setting allow_retry_canceled)";
+    check(
+        vec![r],
+        &table,
+        &format!(
+            "100 #1 r: retry_some a attempt 1
+             200 #1 ineffective: {why}
+             300 #2 r: retry_some a attempt 2
+             400 #2 ineffective: {why}
+             400 r lets go of a: retry_some did not take twice in a row: {why}"
+        ),
+    );
+}
+
+#[test]
+fn what_a_person_canceled_is_not_retried_unless_asked_for() {
+    let on_alist = failed("a", 5, "context canceled");
+    let on_openlist = task("b", State::Canceled, Some((0, 5)), "context canceled");
+    let any_state = rule("r", Action::RetrySome, Predicate::All(vec![]));
+    for (flavour, expected) in
+        [(Flavour::AList, ""), (Flavour::Unknown, ""), (Flavour::OpenList, "a")]
+    {
+        let mut world = World::new(vec![any_state.clone()]);
+        world.flavour = flavour;
+        let tick = (1000, vec![on_alist.clone(), on_openlist.clone()]);
+        let decision = world.tick(tick.0, &tick.1, &Answer::Accepted);
+        let ids: Vec<_> = decision
+            .actions
+            .iter()
+            .filter_map(|p| p.task.as_ref())
+            .map(|t| t.id.as_str())
+            .collect();
+        assert_eq!(ids.join(" "), expected, "{flavour}");
+    }
+}
+
+#[test]
+fn a_lost_answer_is_judged_by_the_lists_and_never_sent_twice_blindly() {
+    let mut world = World::new(vec![retry("r")]);
+    let lost = Answer::Lost("timed out".to_owned());
+    world.tick(100, &[failed("a", 0, "x")], &lost);
+    world.tick(110, &[failed("a", 0, "x")], &lost);
+    world.tick(131, &[failed("a", 0, "x")], &lost);
+    world.tick(159, &[failed("a", 0, "x")], &lost);
+    world.tick(160, &[failed("a", 0, "x")], &lost);
+    world.tick(170, &[task("a", State::WaitingRetry, Some((0, 0)), "")], &lost);
+    assert_eq!(
+        tidy(&world.log),
+        tidy(
+            "100 #1 r: retry_some a attempt 1
+             131 #1 unknown: no answer came, and the task shows no sign that it was carried out
+             160 #2 r: retry_some a attempt 1
+             170 #2 effective: the task is waiting_retry"
+        )
+    );
+}
+
+#[test]
+fn no_rule_touches_a_task_in_a_state_where_its_action_does_harm() {
+    for action in Action::ALL.into_iter().filter(|action| !action.is_whole_kind()) {
+        let tasks: Vec<Task> = (0..12)
+            .map(|number| {
+                let state = State::from_number(number);
+                task(&number.to_string(), state, Some((0, 1)), "")
+            })
+            .collect();
+        let mut world = World::new(vec![rule("r", action, Predicate::All(vec![]))]);
+        let decision = world.tick(100_000, &tasks, &Answer::Accepted);
+        for planned in decision.actions {
+            let state = planned.task.unwrap().before.state;
+            assert!(action.fits(state), "{action} on {state}");
+            assert!(!(action.effect() == super::rule::Effect::Retry && state != State::Failed));
+        }
+    }
+}
+
+#[test]
+fn limits_hold_and_the_longest_due_go_first() {
+    let tasks: Vec<Task> = (0..5).map(|n| failed(&format!("t{n}"), 10 - n, "x")).collect();
+    let mut few = retry("r");
+    few.limits.per_tick = Some(2);
+    few.limits.per_hour = Some(3);
+    let table = [(100, tasks.clone()), (120, tasks)];
+    check(
+        vec![few],
+        &table,
+        "100 #1 r: retry_some t4 attempt 1
+         100 #2 r: retry_some t3 attempt 1
+         120 #2 ineffective: the task stayed as it was
+         120 #1 ineffective: the task stayed as it was
+         120 #3 r: retry_some t2 attempt 1",
+    );
+}
+
+#[test]
+fn dry_run_says_so_once_and_keeps_no_live_rule_from_acting() {
+    let mut dry = retry("dry");
+    dry.mode = Mode::DryRun;
+    check(
+        vec![dry, retry("live")],
+        &[(100, vec![failed("a", 0, "x")]), (101, vec![failed("a", 0, "x")])],
+        "100 #1 dry: retry_some a attempt 1 (dry run)
+         100 #2 live: retry_some a attempt 1
+         101 #2 ineffective: the task stayed as it was",
+    );
+}
+
+#[test]
+fn a_stalled_transfer_is_canceled() {
+    let stalled = leaf(
+        "stalled_for",
+        Test::Span(SpanField::StalledFor, Comparison::AtLeast, Duration::from_secs(100)),
+    );
+    let at_progress =
+        |progress: f64| Task { progress, ..task("a", State::Running, Some((0, 0)), "") };
+    check(
+        vec![rule("c", Action::CancelSome, stalled)],
+        &[
+            (10, vec![at_progress(1.0)]),
+            (100, vec![at_progress(2.0)]),
+            (199, vec![at_progress(2.0)]),
+            (200, vec![at_progress(2.0)]),
+        ],
+        "200 #1 c: cancel_some a attempt 1",
+    );
+}
+
+#[test]
+fn giving_up_does_what_is_asked_for_once() {
+    let mut r = retry("r");
+    r.give_up_after = Some(Duration::from_secs(50));
+    r.on_give_up = vec![Action::Notify, Action::DeleteSome];
+    check(
+        vec![r],
+        &[(10, vec![failed("a", 5, "x")]), (56, vec![failed("a", 5, "x")]), (66, vec![])],
+        "56 r lets go of a: the first failure was 51s ago, and the rule tries for 50s
+         56 #1 r: delete_some a attempt 1
+         66 #1 effective: it left the list",
+    );
+}
+
+#[test]
+fn the_breaker_leaves_a_failing_mount_alone() {
+    let mut r = retry("r");
+    r.backoff.initial = Duration::from_secs(1);
+    r.breaker = Some(BreakerSettings {
+        by: BreakerKey::DstMount,
+        open_after: 2,
+        within: Duration::from_secs(600),
+        cool_down: Duration::from_secs(300),
+        only_throttled: true,
+    });
+    let throttled = |id: &str| failed(id, 5, "Too many requests");
+    let all = || vec![throttled("a"), throttled("b"), throttled("c")];
+    let mut table: Vec<_> = (1..35).map(|n| (n * 10, all())).collect();
+    table[31].1[0] = task("a", State::Running, Some((311, 0)), "");
+    table[32].1[0] = task("a", State::Succeeded, Some((311, 325)), "");
+    table[33].1[0] = task("a", State::Succeeded, Some((311, 325)), "");
+    check(
+        vec![r],
+        &table,
+        "10 breaker of /dst opens
+         310 #1 r: retry_some a attempt 1
+         320 #1 effective: the task is running
+         330 #2 r: retry_some b attempt 1
+         340 #2 ineffective: the task stayed as it was",
+    );
+}

@@ -1,0 +1,20 @@
+//! The store: what must outlive the process, in an embedded database in the state folder.
+//!
+//! Speaks of tasks, intents and outcomes; that it is SQLite stays inside, so that another database can
+//! take its place. It keeps what it is given and decides nothing; it reads no clock.
+//!
+//! A state folder holds `taskwarden.db` (with `-wal` and `-shm` beside it), `lock`, and after a change
+//! of layout `taskwarden.db.vN.bak`.
+
+mod database;
+mod error;
+mod read;
+mod write;
+
+#[cfg(test)]
+mod tests;
+
+pub use database::{BUSY_WAIT, DATABASE};
+pub use error::{OpenError, Source, StoreError};
+pub use read::{AuditFilter, Reader};
+pub use write::{Store, WriteBatch};

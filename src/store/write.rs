@@ -1,0 +1,323 @@
+//! Writing: one thread has the connection, and commits all that waits for it together.
+
+use std::fmt;
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, mpsc};
+use std::thread::JoinHandle;
+
+use rusqlite::{Connection, TransactionBehavior, params, params_from_iter};
+use serde::Serialize;
+use tokio::sync::oneshot;
+
+use super::database::{self, DATABASE, Files, MIGRATIONS};
+use super::error::{Cause, OpenError, StoreError};
+use super::read::Reader;
+use crate::engine::audit::{AuditRow, IntentId, Outcome};
+use crate::engine::memory::Changes;
+use crate::engine::task::{Kind, RuleName, ServerName, TaskId};
+
+/// The most requests that are committed together.
+const GROUP: usize = 64;
+
+/// What is written down together: all of it or nothing.
+#[derive(Clone, Debug)]
+pub struct WriteBatch {
+    /// The server it is about.
+    pub server: ServerName,
+    /// What changed in its memory.
+    pub changes: Changes,
+    /// New audit rows, with numbers from [`Store::next_intent_id`]. Times are kept to the
+    /// microsecond.
+    pub new_rows: Vec<AuditRow>,
+    /// What became known of earlier rows, or rows of this batch: the outcome and its detail take the
+    /// place of those the row has.
+    pub outcomes: Vec<(IntentId, Outcome, String)>,
+    /// A new state of the connection to the server (what is known of its login), if it changed.
+    pub server_state: Option<serde_json::Value>,
+}
+
+impl WriteBatch {
+    /// A batch that holds nothing yet.
+    #[must_use]
+    pub fn new(server: ServerName) -> Self {
+        Self {
+            server,
+            changes: Changes::default(),
+            new_rows: Vec::new(),
+            outcomes: Vec::new(),
+            server_state: None,
+        }
+    }
+
+    /// Whether there is nothing to write.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.changes.is_empty()
+            && self.new_rows.is_empty()
+            && self.outcomes.is_empty()
+            && self.server_state.is_none()
+    }
+}
+
+/// The store of a state folder, open for writing. Clones are handles of the same store; when the last
+/// one is dropped, what waits is written, the database is closed and the folder unlocked.
+#[derive(Clone)]
+pub struct Store(Arc<Inner>);
+
+struct Inner {
+    dir: PathBuf,
+    next_intent: AtomicI64,
+    /// `None` only while the store is being dropped.
+    requests: Option<mpsc::Sender<Request>>,
+    writer: Option<JoinHandle<()>>,
+    /// Held to the end, after the writer has closed the database.
+    _lock: File,
+}
+
+struct Request {
+    batch: WriteBatch,
+    reply: oneshot::Sender<Result<(), StoreError>>,
+}
+
+impl Store {
+    /// Opens the store of a state folder: creates the folder if need be, makes this process its only
+    /// daemon, and brings the database to the present layout.
+    ///
+    /// # Errors
+    /// [`OpenError`], with which a daemon cannot start.
+    pub fn open(dir: &Path) -> Result<Self, OpenError> {
+        database::create_folder(dir).map_err(|cause| cause.at(dir))?;
+        let lock = database::lock(dir)?;
+        let writer = Writer::open(&dir.join(DATABASE))?;
+        let last = Reader::open(dir)?.last_intent()?;
+        let (requests, waiting) = mpsc::channel();
+        let writer = std::thread::Builder::new()
+            .name("store".to_owned())
+            .spawn(move || writer.run(&waiting))
+            .map_err(|error| Cause::Io(error).at(dir))?;
+        Ok(Self(Arc::new(Inner {
+            dir: dir.to_owned(),
+            next_intent: AtomicI64::new(last.0 + 1),
+            requests: Some(requests),
+            writer: Some(writer),
+            _lock: lock,
+        })))
+    }
+
+    /// A number for an audit row that no row has or had, counted up from 1. One that is not written
+    /// before the end of the process is given out again by the next.
+    #[must_use]
+    pub fn next_intent_id(&self) -> IntentId {
+        IntentId(self.0.next_intent.fetch_add(1, Ordering::Relaxed))
+    }
+
+    /// Writes a batch down. When this returns `Ok`, the batch is on the disk and outlives a power
+    /// cut. The batch is written also when the caller stops waiting.
+    ///
+    /// # Errors
+    /// [`StoreError`]; then nothing of the batch is stored, and it may be written again once the
+    /// cause is gone. (With [`StoreError::Moved`] it may be stored, in a file that is lost unless it
+    /// is put back.)
+    pub async fn write(&self, batch: WriteBatch) -> Result<(), StoreError> {
+        if batch.is_empty() {
+            return Ok(());
+        }
+        let (reply, answer) = oneshot::channel();
+        let requests = self.0.requests.as_ref().ok_or(StoreError::Stopped)?;
+        requests.send(Request { batch, reply }).map_err(|_| StoreError::Stopped)?;
+        answer.await.map_err(|_| StoreError::Stopped)?
+    }
+
+    /// A look into the store on a connection of its own.
+    ///
+    /// # Errors
+    /// As [`Reader::open`].
+    pub fn reader(&self) -> Result<Reader, OpenError> {
+        Reader::open(&self.0.dir)
+    }
+}
+
+impl fmt::Debug for Store {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Store").field("dir", &self.0.dir).finish_non_exhaustive()
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.requests = None;
+        if let Some(writer) = self.writer.take() {
+            // It fails only if the writer panicked, and those who waited for it know.
+            let _ = writer.join();
+        }
+    }
+}
+
+/// The one that has the connection which writes.
+pub(super) struct Writer {
+    pub(super) connection: Connection,
+    path: PathBuf,
+    files: Files,
+}
+
+impl Writer {
+    pub(super) fn open(path: &Path) -> Result<Self, OpenError> {
+        let connection = database::open(path, MIGRATIONS)?;
+        let files = Files::of(path).map_err(|cause| cause.at(path))?;
+        Ok(Self { connection, path: path.to_owned(), files })
+    }
+
+    fn run(mut self, waiting: &mpsc::Receiver<Request>) {
+        while let Ok(first) = waiting.recv() {
+            let (batches, replies): (Vec<_>, Vec<_>) = std::iter::once(first)
+                .chain(waiting.try_iter())
+                .take(GROUP)
+                .map(|request| (request.batch, request.reply))
+                .unzip();
+            for (reply, result) in replies.into_iter().zip(self.commit(&batches)) {
+                // Who stopped waiting needs no answer.
+                let _ = reply.send(result);
+            }
+        }
+    }
+
+    /// Writes batches in one commit, and tells for each whether it is on the disk.
+    pub(super) fn commit(&mut self, batches: &[WriteBatch]) -> Vec<Result<(), StoreError>> {
+        match self.transact(batches) {
+            Ok(results) => results
+                .into_iter()
+                .map(|result| result.map_err(|cause| cause.at(&self.path)))
+                .collect(),
+            Err(cause) => vec![Err(cause.at(&self.path)); batches.len()],
+        }
+    }
+
+    /// The outer error is about all of them.
+    fn transact(&mut self, batches: &[WriteBatch]) -> Result<Vec<Result<(), Cause>>, Cause> {
+        self.files.check()?;
+        let mut transaction =
+            self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let mut results = Vec::with_capacity(batches.len());
+        for batch in batches {
+            let savepoint = transaction.savepoint()?;
+            match apply(&savepoint, batch) {
+                Ok(()) => {
+                    savepoint.commit()?;
+                    results.push(Ok(()));
+                }
+                // Some errors, such as a full disk, end the whole transaction.
+                Err(cause) if savepoint.is_autocommit() => return Err(cause),
+                Err(cause) => {
+                    savepoint.finish()?;
+                    results.push(Err(cause));
+                }
+            }
+        }
+        transaction.commit()?;
+        // They may have gone between the first look and the commit.
+        self.files.check()?;
+        Ok(results)
+    }
+}
+
+fn apply(connection: &Connection, batch: &WriteBatch) -> Result<(), Cause> {
+    let server = batch.server.as_str();
+    let mut insert = connection.prepare_cached(
+        "INSERT INTO audit (id, time, server, rule, action, kind, task_id, task_name, attempt, \
+         reason, error, class, mode, outcome, detail, rules_revision) \
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16)",
+    )?;
+    for row in &batch.new_rows {
+        insert.execute(params![
+            row.id.0,
+            row.time.as_microsecond(),
+            row.server.as_str(),
+            row.rule.as_ref().map(RuleName::as_str),
+            row.action,
+            row.kind.as_ref().map(Kind::as_str),
+            row.task_id.as_ref().map(TaskId::as_str),
+            row.task_name,
+            row.attempt,
+            row.reason,
+            row.error,
+            row.class.as_ref().map(word).transpose()?,
+            word(&row.mode)?,
+            row.outcome.as_str(),
+            row.detail,
+            row.rules_revision,
+        ])?;
+    }
+    let mut update =
+        connection.prepare_cached("UPDATE audit SET outcome = ?2, detail = ?3 WHERE id = ?1")?;
+    for (id, outcome, detail) in &batch.outcomes {
+        if update.execute(params![id.0, outcome.as_str(), detail])? == 0 {
+            return Err(Cause::NoIntent(*id));
+        }
+    }
+    for (kind, id, task) in &batch.changes.tasks {
+        TASK.set(connection, &[server, kind.as_str(), id.as_str()], task.as_ref())?;
+    }
+    for (subject, rule, progress) in &batch.changes.progress {
+        let subject = serde_json::to_string(subject)?;
+        PROGRESS.set(connection, &[server, &subject, rule.as_str()], progress.as_ref())?;
+    }
+    for (rule, memory) in &batch.changes.rules {
+        RULE.set(connection, &[server, rule.as_str()], memory.as_ref())?;
+    }
+    if let Some(state) = &batch.server_state {
+        SERVER.set(connection, &[server], Some(state))?;
+    }
+    Ok(())
+}
+
+/// How an entry of a table is written.
+struct Table {
+    put: &'static str,
+    delete: &'static str,
+}
+
+const TASK: Table = Table {
+    put: "INSERT OR REPLACE INTO task (server, kind, id, json) VALUES (?1, ?2, ?3, ?4)",
+    delete: "DELETE FROM task WHERE server = ?1 AND kind = ?2 AND id = ?3",
+};
+const PROGRESS: Table = Table {
+    put: "INSERT OR REPLACE INTO progress (server, subject, rule, json) VALUES (?1, ?2, ?3, ?4)",
+    delete: "DELETE FROM progress WHERE server = ?1 AND subject = ?2 AND rule = ?3",
+};
+const RULE: Table = Table {
+    put: "INSERT OR REPLACE INTO rule (server, rule, json) VALUES (?1, ?2, ?3)",
+    delete: "DELETE FROM rule WHERE server = ?1 AND rule = ?2",
+};
+const SERVER: Table = Table {
+    put: "INSERT OR REPLACE INTO server (server, json) VALUES (?1, ?2)",
+    delete: "DELETE FROM server WHERE server = ?1",
+};
+
+impl Table {
+    /// Writes the entry with this key, or removes it.
+    fn set(
+        &self,
+        connection: &Connection,
+        key: &[&str],
+        entry: Option<&impl Serialize>,
+    ) -> Result<(), Cause> {
+        if let Some(entry) = entry {
+            let json = serde_json::to_string(entry)?;
+            let values = key.iter().copied().chain([json.as_str()]);
+            connection.prepare_cached(self.put)?.execute(params_from_iter(values))?;
+        } else {
+            connection.prepare_cached(self.delete)?.execute(params_from_iter(key))?;
+        }
+        Ok(())
+    }
+}
+
+/// A value that is one word in JSON, as that word.
+fn word(value: &impl Serialize) -> Result<String, serde_json::Error> {
+    match serde_json::to_value(value)? {
+        serde_json::Value::String(word) => Ok(word),
+        other => Ok(other.to_string()),
+    }
+}

@@ -1,0 +1,296 @@
+//! What happens, as one event type: the log line, the demo's screen and (later) the metrics are
+//! made from it.
+
+use std::fmt;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+
+use crate::engine::audit::{AuditRow, Outcome};
+use crate::engine::predicate::format_duration;
+use crate::engine::rule::Mode;
+use crate::engine::task::{Flavour, Kind, RuleName, ServerName};
+use crate::engine::text::printable;
+
+/// How much an event matters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Level {
+    /// Only for those who look closely.
+    Debug,
+    /// The course of things.
+    Info,
+    /// Someone should look at it some day.
+    Warn,
+    /// Something does not work.
+    Error,
+}
+
+/// Something that happened.
+#[derive(Clone, Debug)]
+pub enum Event {
+    /// The daemon is up.
+    Started {
+        /// How many servers it looks after.
+        servers: usize,
+        /// How many rules it has.
+        rules: usize,
+        /// Their revision.
+        revision: String,
+    },
+    /// A server answered for the first time, or again.
+    ServerReached {
+        /// The server.
+        server: ServerName,
+        /// Which product it is.
+        flavour: Flavour,
+        /// The kinds it has.
+        kinds: Vec<Kind>,
+    },
+    /// A server could not be read.
+    ServerAway {
+        /// The server.
+        server: ServerName,
+        /// Why, secrets out.
+        error: String,
+        /// How many looks in a row failed.
+        times: u32,
+        /// Since when.
+        since: Timestamp,
+    },
+    /// Some kinds of a server could not be read, and are left out of a tick.
+    KindUnread {
+        /// The server.
+        server: ServerName,
+        /// The kind.
+        kind: Kind,
+        /// Why, secrets out.
+        error: String,
+    },
+    /// The lists of a server were read.
+    Polled {
+        /// The server.
+        server: ServerName,
+        /// How many tasks they had.
+        tasks: usize,
+        /// How many of them wait for a rule's moment.
+        waiting: usize,
+        /// How many of those wait for something that comes by itself within hours (a backoff, room
+        /// in a limit, the effect of the last action), with the actions of this look.
+        due: usize,
+    },
+    /// A server's clock differs from ours.
+    ClockSkew {
+        /// The server.
+        server: ServerName,
+        /// By how many seconds it is ahead.
+        seconds: i64,
+    },
+    /// An action got its outcome, as its audit row says.
+    Acted(Box<AuditRow>),
+    /// A rule let go of a task.
+    GaveUp {
+        /// The audit row of it.
+        row: Box<AuditRow>,
+        /// Whether the rule wants people told.
+        notify: bool,
+    },
+    /// A breaker opened or closed.
+    Breaker {
+        /// The server.
+        server: ServerName,
+        /// The rule.
+        rule: RuleName,
+        /// What it is about.
+        key: String,
+        /// Until when it is open; `None` when it closed.
+        open_until: Option<Timestamp>,
+    },
+    /// A limit holds tasks back.
+    HeldBack {
+        /// The server.
+        server: ServerName,
+        /// The rule.
+        rule: RuleName,
+        /// How many tasks.
+        tasks: usize,
+        /// What holds them.
+        gate: String,
+    },
+    /// The rules file was read anew.
+    Reloaded {
+        /// What differs, in words.
+        changes: String,
+        /// The revision.
+        revision: String,
+    },
+    /// The rules file changed and cannot be used; the old rules stay.
+    ReloadRefused {
+        /// The findings, as `check` prints them.
+        findings: String,
+    },
+    /// Nothing can be written down, so nothing is done.
+    StoreAway {
+        /// Why.
+        error: String,
+    },
+    /// The store works again.
+    StoreBack,
+    /// The daemon ends.
+    Stopping,
+}
+
+impl Event {
+    /// How much it matters.
+    #[must_use]
+    pub fn level(&self) -> Level {
+        match self {
+            Self::Polled { .. } => Level::Debug,
+            Self::ServerAway { .. } | Self::StoreAway { .. } | Self::ReloadRefused { .. } => {
+                Level::Error
+            }
+            Self::KindUnread { .. } | Self::GaveUp { .. } | Self::ClockSkew { .. } => Level::Warn,
+            Self::Breaker { open_until: Some(_), .. } => Level::Warn,
+            Self::Acted(row) => match row.outcome {
+                Outcome::Ineffective | Outcome::Unknown | Outcome::Rejected => Level::Warn,
+                _ if row.action == "notify" => Level::Warn,
+                Outcome::Effective => Level::Debug,
+                _ => Level::Info,
+            },
+            _ => Level::Info,
+        }
+    }
+}
+
+impl fmt::Display for Event {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Started { servers, rules, revision } => {
+                write!(
+                    f,
+                    "looking after {servers} server(s) with {rules} rule(s), revision {revision}"
+                )
+            }
+            Self::ServerReached { server, flavour, kinds } => {
+                let kinds: Vec<&str> = kinds.iter().map(Kind::as_str).collect();
+                write!(
+                    f,
+                    "{server}: reached; {flavour} server with {}",
+                    printable(&kinds.join(", "))
+                )
+            }
+            Self::ServerAway { server, error, times: 1, .. } => {
+                write!(f, "{server}: {}", printable(error))
+            }
+            Self::ServerAway { server, error, times, since } => {
+                write!(
+                    f,
+                    "{server}: still failing, {times} times since {since}: {}",
+                    printable(error)
+                )
+            }
+            Self::KindUnread { server, kind, error } => {
+                write!(f, "{server}: {kind} is left out of this tick: {}", printable(error))
+            }
+            Self::Polled { server, tasks, waiting, .. } => {
+                write!(f, "{server}: {tasks} tasks, {waiting} of them wait for a rule's moment")
+            }
+            Self::ClockSkew { server, seconds } => {
+                let word = if *seconds > 0 { "ahead of" } else { "behind" };
+                let by = std::time::Duration::from_secs(seconds.unsigned_abs());
+                let by = format_duration(by);
+                write!(
+                    f,
+                    "{server}: its clock is {by} {word} ours; its times are corrected for that"
+                )
+            }
+            Self::Acted(row) => write_row(f, row),
+            Self::GaveUp { row, .. } => write_row(f, row),
+            Self::Breaker { server, rule, key, open_until: Some(until) } => {
+                write!(f, "{server}: rule `{rule}` leaves {} alone until {until}", printable(key))
+            }
+            Self::Breaker { server, rule, key, open_until: None } => {
+                write!(f, "{server}: rule `{rule}` works on {} as usual again", printable(key))
+            }
+            Self::HeldBack { server, rule, tasks, gate } => {
+                write!(f, "{server}: rule `{rule}` holds {tasks} task(s) back: {gate}")
+            }
+            Self::Reloaded { changes, revision } => {
+                write!(f, "rules reloaded ({changes}), revision {revision}")
+            }
+            Self::ReloadRefused { findings } => {
+                write!(f, "the rules file has errors, so the old rules stay in force\n{findings}")
+            }
+            Self::StoreAway { error } => {
+                write!(f, "nothing is done, because it cannot be written down: {error}")
+            }
+            Self::StoreBack => f.write_str("the store works again"),
+            Self::Stopping => f.write_str("stopping"),
+        }
+    }
+}
+
+fn write_row(f: &mut fmt::Formatter<'_>, row: &AuditRow) -> fmt::Result {
+    write!(f, "{}: ", row.server)?;
+    if row.mode == Mode::DryRun {
+        f.write_str("would ")?;
+    }
+    f.write_str(&row.action)?;
+    match (&row.task_name, &row.task_id) {
+        (Some(name), Some(id)) => write!(f, " `{}` ({})", printable(name), printable(id.as_str()))?,
+        (None, Some(id)) => write!(f, " {}", printable(id.as_str()))?,
+        _ => {
+            if let Some(kind) = &row.kind {
+                write!(f, " {kind}")?;
+            }
+        }
+    }
+    if row.mode != Mode::DryRun {
+        write!(f, ": {}", row.outcome)?;
+    }
+    if !row.detail.is_empty() {
+        write!(f, ": {}", printable(&row.detail))?;
+    }
+    if let Some(rule) = &row.rule {
+        write!(f, "; rule `{}`", printable(rule.as_str()))?;
+    }
+    if !row.reason.is_empty() {
+        write!(f, ", {}", printable(&row.reason))?;
+    }
+    if let Some(error) = row.error.as_ref().filter(|error| !error.is_empty()) {
+        write!(f, "; error: {}", printable(error))?;
+    }
+    Ok(())
+}
+
+/// Where events go.
+#[derive(Clone)]
+pub struct Sink(Arc<dyn Fn(&Event) + Send + Sync>);
+
+impl Sink {
+    /// Hands every event to `take`.
+    pub fn new(take: impl Fn(&Event) + Send + Sync + 'static) -> Self {
+        Self(Arc::new(take))
+    }
+
+    /// The log: one line an event.
+    #[must_use]
+    pub fn log() -> Self {
+        Self::new(|event| match event.level() {
+            Level::Debug => tracing::debug!("{event}"),
+            Level::Info => tracing::info!("{event}"),
+            Level::Warn => tracing::warn!("{event}"),
+            Level::Error => tracing::error!("{event}"),
+        })
+    }
+
+    /// Takes an event.
+    pub fn emit(&self, event: &Event) {
+        (self.0)(event);
+    }
+}
+
+impl fmt::Debug for Sink {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Sink")
+    }
+}

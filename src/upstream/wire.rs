@@ -1,0 +1,549 @@
+//! The wire forms: from the text of an answer to the engine's types.
+//!
+//! Pure. Every field is read on its own, from its own slice of the text, so that one odd value costs
+//! that value and not the list; but a list of which an item has no id is refused whole, since it must
+//! not be taken for a shorter one.
+
+use std::borrow::Cow;
+use std::collections::{BTreeMap, HashMap};
+use std::fmt;
+
+use jiff::Timestamp;
+use serde::de::{IgnoredAny, MapAccess, Visitor};
+use serde::{Deserialize, Deserializer};
+use serde_json::value::RawValue;
+
+use crate::engine::name::{TaskName, scrub};
+use crate::engine::task::{State, Task, TaskId};
+
+/// How a server writes `creator_role`, which tells the products apart (CONTRACT.md, "Task").
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum RoleForm {
+    /// One number: `OpenList`, and the published page.
+    Number,
+    /// An array of numbers: `AList` 3.62.
+    Array,
+    /// No task was listed, or each had `null`.
+    #[default]
+    None,
+}
+
+/// Why a text is not the answer it should be.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(super) enum WireError {
+    /// The JSON ends in the middle.
+    #[error("it ends in the middle")]
+    Truncated,
+    /// It is no JSON, or no `{"code": ...}`.
+    #[error("it is not an answer of the task API")]
+    NotAnEnvelope,
+    /// The envelope is fine, what it holds is not.
+    #[error("{0}")]
+    Data(String),
+}
+
+fn classify(error: &serde_json::Error) -> WireError {
+    if error.is_eof() { WireError::Truncated } else { WireError::NotAnEnvelope }
+}
+
+/// The frame around every answer. Borrows from the text.
+#[derive(Debug)]
+pub(super) struct Envelope<'a> {
+    /// What counts, rather than the HTTP status (CONTRACT.md, "Answers").
+    pub(super) code: i64,
+    /// Free text, as it came.
+    pub(super) message: String,
+    data: Option<&'a RawValue>,
+}
+
+impl<'a> Envelope<'a> {
+    /// Reads the frame; what is in it stays unread.
+    pub(super) fn parse(text: &'a str) -> Result<Self, WireError> {
+        let fields: Fields<'a, EnvelopeField> =
+            serde_json::from_str(text.trim_start_matches('\u{feff}'))
+                .map_err(|error| classify(&error))?;
+        let code = fields
+            .get(EnvelopeField::Code)
+            .and_then(whole_number)
+            .ok_or(WireError::NotAnEnvelope)?;
+        let message = fields.get(EnvelopeField::Message).map(text_of).unwrap_or_default();
+        Ok(Self { code, message, data: fields.get(EnvelopeField::Data) })
+    }
+
+    /// What the answer holds; a missing `data` is not a `null` one.
+    fn data(&self) -> Result<&'a RawValue, WireError> {
+        self.data.ok_or_else(|| WireError::Data("it has no `data`".to_owned()))
+    }
+
+    /// The token of a login's answer.
+    pub(super) fn token(&self) -> Option<String> {
+        let fields: Fields<'_, TokenField> = serde_json::from_str(self.data?.get()).ok()?;
+        let raw = fields.get(TokenField::Token)?;
+        raw.get().starts_with('"').then(|| text_of(raw)).filter(|token| !token.is_empty())
+    }
+
+    /// The server's version, of the public settings.
+    pub(super) fn version(&self) -> Option<String> {
+        let fields: Fields<'_, SettingsField> = serde_json::from_str(self.data?.get()).ok()?;
+        fields.get(SettingsField::Version).map(text_of).filter(|version| !version.is_empty())
+    }
+}
+
+/// The tasks of one list, in the order they came, each id once.
+#[derive(Debug, Default)]
+pub(super) struct TaskList {
+    pub(super) tasks: Vec<Task>,
+    pub(super) role_form: RoleForm,
+}
+
+/// Reads a `done` or `undone` list. `null` is an empty one: Go writes a nil slice so.
+pub(super) fn list(envelope: &Envelope<'_>) -> Result<TaskList, WireError> {
+    let data = envelope.data()?;
+    let items: Option<Vec<&RawValue>> = serde_json::from_str(data.get())
+        .map_err(|_| WireError::Data("its `data` is not a list".to_owned()))?;
+    let mut read = TaskList::default();
+    let mut seen: HashMap<TaskId, usize> = HashMap::new();
+    for (index, item) in items.unwrap_or_default().into_iter().enumerate() {
+        let (task, form) = task(item)
+            .map_err(|why| WireError::Data(format!("task {} of the list {why}", index + 1)))?;
+        if read.role_form == RoleForm::None {
+            read.role_form = form;
+        }
+        if let Some(&earlier) = seen.get(&task.id) {
+            read.tasks[earlier] = task;
+        } else {
+            seen.insert(task.id.clone(), read.tasks.len());
+            read.tasks.push(task);
+        }
+    }
+    Ok(read)
+}
+
+/// Reads the answer of `info`: an object, or the published page's array. `None` is an empty array.
+pub(super) fn info(envelope: &Envelope<'_>, id: &TaskId) -> Result<Option<Task>, WireError> {
+    let data = envelope.data()?;
+    let found = if data.get().starts_with('[') {
+        let tasks = list(envelope)?.tasks;
+        if tasks.is_empty() {
+            return Ok(None);
+        }
+        tasks.into_iter().find(|task| task.id == *id)
+    } else {
+        let (task, _) = task(data).map_err(|why| WireError::Data(format!("its `data` {why}")))?;
+        Some(task).filter(|task| task.id == *id)
+    };
+    found.map(Some).ok_or_else(|| WireError::Data("it is about another task".to_owned()))
+}
+
+/// Reads the answer of a `*_some` endpoint: the errors by id, as they came. An id that is not in it was
+/// accepted.
+pub(super) fn outcomes(envelope: &Envelope<'_>) -> Result<BTreeMap<String, String>, WireError> {
+    let data = envelope.data()?;
+    let not_a_map = || WireError::Data("its `data` is not a map of ids".to_owned());
+    let errors: BTreeMap<String, Option<&RawValue>> =
+        serde_json::from_str(data.get()).map_err(|_| not_a_map())?;
+    Ok(errors
+        .into_iter()
+        .filter_map(|(id, error)| Some((id, error.filter(|raw| raw.get() != "null")?)))
+        .map(|(id, error)| (id, text_of(error)))
+        .collect())
+}
+
+/// One task, and how its role was written.
+fn task(raw: &RawValue) -> Result<(Task, RoleForm), &'static str> {
+    let fields: Fields<'_, TaskField> =
+        serde_json::from_str(raw.get()).map_err(|_| "is not an object")?;
+    let id = fields.get(TaskField::Id).map(text_of).unwrap_or_default();
+    if id.is_empty() {
+        return Err("has no `id`");
+    }
+    let text = |field| fields.get(field).map(text_of).unwrap_or_default();
+    let (roles, form) = fields.get(TaskField::CreatorRole).map(roles).unwrap_or_default();
+    let task = Task {
+        id: TaskId::new(id),
+        name: TaskName::new(&text(TaskField::Name)),
+        creator: text(TaskField::Creator).into(),
+        roles,
+        state: fields.get(TaskField::State).map_or(UNREADABLE, state),
+        status: scrub(&text(TaskField::Status)).into(),
+        progress: fields
+            .get(TaskField::Progress)
+            .and_then(number)
+            .map_or(0.0, |percent| percent.clamp(0.0, 100.0)),
+        started: fields.get(TaskField::StartTime).and_then(time),
+        ended: fields.get(TaskField::EndTime).and_then(time),
+        total_bytes: fields.get(TaskField::TotalBytes).and_then(bytes).unwrap_or(0),
+        error: scrub(&text(TaskField::Error)).into(),
+    };
+    Ok((task, form))
+}
+
+/// A state that cannot be read is one that nothing acts on.
+const UNREADABLE: State = State::Unknown(-1);
+
+fn state(raw: &RawValue) -> State {
+    if let Some(number) = whole_number(raw) {
+        return State::from_number(number);
+    }
+    text_of(raw).trim().to_ascii_lowercase().parse().unwrap_or(UNREADABLE)
+}
+
+fn roles(raw: &RawValue) -> (Vec<i64>, RoleForm) {
+    if let Ok(Some(items)) = serde_json::from_str::<Option<Vec<&RawValue>>>(raw.get()) {
+        return (items.into_iter().filter_map(whole_number).collect(), RoleForm::Array);
+    }
+    whole_number(raw).map_or((Vec::new(), RoleForm::None), |role| (vec![role], RoleForm::Number))
+}
+
+/// `null`, an empty text and Go's zero time (year 1, in any offset) are no time.
+fn time(raw: &RawValue) -> Option<Timestamp> {
+    let time: Timestamp = text_of(raw).trim().parse().ok()?;
+    (time > Timestamp::UNIX_EPOCH).then_some(time)
+}
+
+/// The digits of a number, or of a number in a string.
+fn digits(raw: &RawValue) -> Cow<'_, str> {
+    let text = raw.get();
+    if text.starts_with('"') { Cow::Owned(text_of(raw).trim().to_owned()) } else { text.into() }
+}
+
+fn number(raw: &RawValue) -> Option<f64> {
+    digits(raw).parse().ok().filter(|number: &f64| !number.is_nan())
+}
+
+#[allow(clippy::cast_possible_truncation, reason = "a number out of range saturates")]
+fn whole_number(raw: &RawValue) -> Option<i64> {
+    digits(raw).parse().ok().or_else(|| number(raw).map(|number| number as i64))
+}
+
+#[allow(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "a number out of range saturates, a negative one to 0"
+)]
+fn bytes(raw: &RawValue) -> Option<u64> {
+    digits(raw).parse().ok().or_else(|| number(raw).map(|number| number as u64))
+}
+
+/// A string's text; `null` is empty; of anything else, and of a string with broken escapes, the
+/// JSON text itself.
+fn text_of(raw: &RawValue) -> String {
+    let text = raw.get();
+    if text == "null" {
+        return String::new();
+    }
+    serde_json::from_str(text).unwrap_or_else(|_| text.trim_matches('"').to_owned())
+}
+
+/// The names of an object's fields that are read.
+trait FieldName: Copy + for<'de> Deserialize<'de> {
+    /// How many there are, the one for all others included.
+    const COUNT: usize;
+    /// Its place; `None` for a field that is passed over.
+    fn index(self) -> Option<usize>;
+}
+
+macro_rules! field_names {
+    ($name:ident { $($field:ident),+ }) => {
+        #[derive(Clone, Copy, Deserialize)]
+        #[serde(field_identifier, rename_all = "snake_case")]
+        enum $name {
+            $($field,)+
+            #[serde(other)]
+            Other,
+        }
+
+        impl FieldName for $name {
+            const COUNT: usize = Self::Other as usize;
+
+            fn index(self) -> Option<usize> {
+                (!matches!(self, Self::Other)).then_some(self as usize)
+            }
+        }
+    };
+}
+
+field_names!(EnvelopeField { Code, Message, Data });
+field_names!(TokenField { Token });
+field_names!(SettingsField { Version });
+field_names!(TaskField {
+    Id,
+    Name,
+    Creator,
+    CreatorRole,
+    State,
+    Status,
+    Progress,
+    StartTime,
+    EndTime,
+    TotalBytes,
+    Error
+});
+
+/// An object's fields as slices of the text. A field given twice counts as it stood last, as Go and
+/// browsers read it.
+struct Fields<'a, N> {
+    slices: Vec<Option<&'a RawValue>>,
+    names: std::marker::PhantomData<N>,
+}
+
+impl<'a, N: FieldName> Fields<'a, N> {
+    fn get(&self, name: N) -> Option<&'a RawValue> {
+        name.index().and_then(|index| self.slices.get(index).copied().flatten())
+    }
+}
+
+impl<'de, N: FieldName> Deserialize<'de> for Fields<'de, N> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct ObjectVisitor<N>(std::marker::PhantomData<N>);
+
+        impl<'de, N: FieldName> Visitor<'de> for ObjectVisitor<N> {
+            type Value = Fields<'de, N>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+                let mut slices = vec![None; N::COUNT];
+                while let Some(name) = map.next_key::<N>()? {
+                    match name.index() {
+                        Some(index) => slices[index] = Some(map.next_value::<&'de RawValue>()?),
+                        None => {
+                            map.next_value::<IgnoredAny>()?;
+                        }
+                    }
+                }
+                Ok(Fields { slices, names: std::marker::PhantomData })
+            }
+        }
+
+        deserializer.deserialize_map(ObjectVisitor(std::marker::PhantomData))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn parse_list(data: &str) -> Result<TaskList, WireError> {
+        list(&Envelope::parse(&format!(r#"{{"code":200,"message":"success","data":{data}}}"#))?)
+    }
+
+    fn one(fields: &str) -> Task {
+        parse_list(&format!(r#"[{{"id":"a",{fields}}}]"#)).unwrap().tasks.remove(0)
+    }
+
+    #[test]
+    fn every_form_of_a_state_is_read() {
+        for (wire, state) in [
+            ("7", State::Failed),
+            ("7.0", State::Failed),
+            ("\"7\"", State::Failed),
+            ("\"failed\"", State::Failed),
+            ("\"waiting_retry\"", State::WaitingRetry),
+            ("\"Succeeded\"", State::Succeeded),
+            ("0", State::Pending),
+            ("42", State::Unknown(42)),
+            ("-3", State::Unknown(-3)),
+            ("1e999", State::Unknown(i64::MAX)),
+            ("99999999999999999999", State::Unknown(i64::MAX)),
+            ("\"asleep\"", UNREADABLE),
+            ("null", UNREADABLE),
+            ("{}", UNREADABLE),
+            ("[]", UNREADABLE),
+        ] {
+            assert_eq!(one(&format!("\"state\":{wire}")).state, state, "{wire}");
+        }
+        assert_eq!(one("\"name\":\"x\"").state, UNREADABLE);
+    }
+
+    #[test]
+    fn every_form_of_a_role_is_read() {
+        for (wire, roles, form) in [
+            ("2", vec![2], RoleForm::Number),
+            ("-1", vec![-1], RoleForm::Number),
+            ("\"2\"", vec![2], RoleForm::Number),
+            ("[2]", vec![2], RoleForm::Array),
+            ("[2,4]", vec![2, 4], RoleForm::Array),
+            ("[]", vec![], RoleForm::Array),
+            ("null", vec![], RoleForm::None),
+            ("{}", vec![], RoleForm::None),
+        ] {
+            let read = parse_list(&format!(r#"[{{"id":"a","creator_role":{wire}}}]"#)).unwrap();
+            assert_eq!((read.tasks[0].roles.clone(), read.role_form), (roles, form), "{wire}");
+        }
+    }
+
+    #[test]
+    fn every_form_of_a_time_is_read() {
+        for (wire, time) in [
+            ("null", None),
+            ("\"\"", None),
+            ("\"0001-01-01T00:00:00Z\"", None),
+            ("\"0001-01-01T08:05:43+08:05\"", None),
+            ("\"yesterday\"", None),
+            ("17", None),
+            ("\"2024-12-30T18:32:12.4250369+08:00\"", Some("2024-12-30T10:32:12.4250369Z")),
+            ("\"2026-11-23T19:32:47.116464675Z\"", Some("2026-11-23T19:32:47.116464675Z")),
+        ] {
+            let task = one(&format!("\"start_time\":{wire},\"end_time\":{wire}"));
+            let time = time.map(|time| time.parse::<Timestamp>().unwrap());
+            assert_eq!((task.started, task.ended), (time, time), "{wire}");
+        }
+    }
+
+    #[test]
+    fn odd_numbers_neither_panic_nor_escape_their_range() {
+        for (wire, progress, bytes) in [
+            ("12.5", 12.5, 12),
+            ("-1", 0.0, 0),
+            ("\"33\"", 33.0, 33),
+            ("\"NaN\"", 0.0, 0),
+            ("\"inf\"", 100.0, u64::MAX),
+            ("1e999", 100.0, u64::MAX),
+            ("18446744073709551615", 100.0, u64::MAX),
+            ("null", 0.0, 0),
+            ("{}", 0.0, 0),
+        ] {
+            let task = one(&format!("\"progress\":{wire},\"total_bytes\":{wire}"));
+            assert!((task.progress - progress).abs() < f64::EPSILON, "{wire}");
+            assert_eq!(task.total_bytes, bytes, "{wire}");
+        }
+    }
+
+    #[test]
+    fn missing_unknown_and_doubled_fields_are_borne() {
+        let task = one(r#""error":"first","later":{"x":[1]},"error":"last","name":null"#);
+        assert_eq!((&*task.error, task.name.shown(), &*task.creator), ("last", "", ""));
+        let odd = one(r#""status":"\ud800","error":["a"],"creator":7"#);
+        assert_eq!((&*odd.status, &*odd.error, &*odd.creator), (r"\ud800", "[\"a\"]", "7"));
+        assert_eq!(parse_list(r#"[{"id":17}]"#).unwrap().tasks[0].id.as_str(), "17");
+    }
+
+    #[test]
+    fn a_list_that_is_not_understood_is_not_a_shorter_list() {
+        assert!(parse_list("null").unwrap().tasks.is_empty());
+        assert!(parse_list("[]").unwrap().tasks.is_empty());
+        for data in
+            ["{}", "17", "\"\"", "[null]", "[7]", "[{}]", r#"[{"id":"a"},{"id":""}]"#, "[[]]"]
+        {
+            assert!(matches!(parse_list(data), Err(WireError::Data(_))), "{data}");
+        }
+        let error = parse_list(r#"[{"id":"a"},{"name":"b"}]"#).unwrap_err();
+        assert_eq!(error.to_string(), "task 2 of the list has no `id`");
+        let no_data = Envelope::parse(r#"{"code":200,"message":"success"}"#).unwrap();
+        assert!(list(&no_data).is_err());
+    }
+
+    #[test]
+    fn an_id_listed_twice_is_one_task() {
+        let read = parse_list(r#"[{"id":"a","state":1},{"id":"b"},{"id":"a","state":7}]"#).unwrap();
+        assert_eq!(read.tasks.len(), 2);
+        assert_eq!(read.tasks[0].state, State::Failed);
+    }
+
+    #[test]
+    fn info_is_an_object_or_an_array_and_about_the_task_asked_for() {
+        let read = |data: &str| {
+            let text = format!(r#"{{"code":200,"data":{data}}}"#);
+            info(&Envelope::parse(&text).unwrap(), &TaskId::from("a"))
+        };
+        assert!(read(r#"{"id":"a"}"#).unwrap().is_some());
+        assert!(read(r#"[{"id":"a"}]"#).unwrap().is_some());
+        assert!(read(r#"[{"id":"b"},{"id":"a"}]"#).unwrap().is_some());
+        assert!(read("[]").unwrap().is_none());
+        for data in [r#"{"id":"b"}"#, r#"[{"id":"b"}]"#, "{}", "null", "7"] {
+            assert!(read(data).is_err(), "{data}");
+        }
+    }
+
+    #[test]
+    fn outcomes_are_a_map_and_nothing_else() {
+        let read = |data: &str| {
+            let text = format!(r#"{{"code":200,"data":{data}}}"#);
+            outcomes(&Envelope::parse(&text).unwrap())
+        };
+        assert!(read("{}").unwrap().is_empty());
+        assert_eq!(read(r#"{"x":"task not found","y":null}"#).unwrap().len(), 1);
+        for data in ["null", "[]", "7", "\"\""] {
+            assert!(read(data).is_err(), "{data}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_envelope_says_so() {
+        for (text, error) in [
+            ("", WireError::Truncated),
+            ("{\"code\":200,\"da", WireError::Truncated),
+            ("<html>", WireError::NotAnEnvelope),
+            ("[]", WireError::NotAnEnvelope),
+            ("{}", WireError::NotAnEnvelope),
+            ("null", WireError::NotAnEnvelope),
+            ("{\"code\":\"OK\"}", WireError::NotAnEnvelope),
+            ("{\"code\":200}{}", WireError::NotAnEnvelope),
+        ] {
+            assert_eq!(Envelope::parse(text).unwrap_err(), error, "{text}");
+        }
+        assert_eq!(Envelope::parse("\u{feff}{\"code\":\"200\"}").unwrap().code, 200);
+    }
+
+    fn any_json() -> impl Strategy<Value = serde_json::Value> {
+        use serde_json::Value;
+        let leaf = prop_oneof![
+            Just(Value::Null),
+            any::<bool>().prop_map(Value::from),
+            any::<i64>().prop_map(Value::from),
+            any::<f64>().prop_map(Value::from),
+            any::<String>().prop_map(Value::from),
+        ];
+        leaf.prop_recursive(3, 24, 4, |inner| {
+            let key = prop_oneof![
+                Just("id".to_owned()),
+                Just("state".to_owned()),
+                Just("creator_role".to_owned()),
+                Just("progress".to_owned()),
+                Just("start_time".to_owned()),
+                any::<String>(),
+            ];
+            prop_oneof![
+                prop::collection::vec(inner.clone(), 0..4).prop_map(Value::from),
+                prop::collection::vec((key, inner), 0..6)
+                    .prop_map(|fields| Value::Object(fields.into_iter().collect())),
+            ]
+        })
+    }
+
+    fn read_every_way(text: &str) {
+        if let Ok(envelope) = Envelope::parse(text) {
+            let _ = list(&envelope);
+            let _ = info(&envelope, &TaskId::from("a"));
+            let _ = outcomes(&envelope);
+            let _ = (envelope.token(), envelope.version());
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_text_panics(text in any::<String>()) {
+            read_every_way(&text);
+            read_every_way(&format!(r#"{{"code":200,"data":{text}}}"#));
+        }
+
+        #[test]
+        fn no_json_panics(data in any_json()) {
+            read_every_way(&serde_json::json!({ "code": 200, "data": data }).to_string());
+            read_every_way(&serde_json::json!({ "code": 200, "data": [data] }).to_string());
+            read_every_way(&data.to_string());
+        }
+
+        #[test]
+        fn a_cut_answer_is_never_a_list(cut in 0_usize..100) {
+            let whole = r#"{"code":200,"message":"success","data":[{"id":"a","name":"é","state":7},{"id":"b"}]}"#;
+            let text = String::from_utf8_lossy(&whole.as_bytes()[..cut.min(whole.len() - 1)]);
+            prop_assert!(Envelope::parse(&text).is_err());
+        }
+    }
+}

@@ -1,0 +1,113 @@
+//! A sandbox server, a daemon on it, and a clock that the test turns.
+#![allow(dead_code, reason = "each test file uses its own part of it")]
+
+use std::path::Path;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use jiff::Timestamp;
+use taskwarden::ambient::Clock;
+use taskwarden::daemon::supervise::{Daemon, Options};
+use taskwarden::daemon::watch::{Looked, Watch};
+use taskwarden::engine::audit::AuditRow;
+use taskwarden::rules::{Config, Source, load};
+use taskwarden::sandbox::{self, Sandbox, Settings};
+use taskwarden::store::{AuditFilter, Reader};
+use taskwarden::telemetry::Sink;
+
+/// A clock that stands still until it is turned.
+#[derive(Clone, Debug)]
+pub struct Turned(Arc<AtomicI64>);
+
+impl Turned {
+    pub fn new() -> Self {
+        Self(Arc::new(AtomicI64::new(1_790_000_000_000)))
+    }
+
+    pub fn now(&self) -> Timestamp {
+        Timestamp::from_millisecond(self.0.load(Ordering::SeqCst)).unwrap()
+    }
+
+    pub fn turn(&self, by: Duration) {
+        self.0.fetch_add(i64::try_from(by.as_millis()).unwrap(), Ordering::SeqCst);
+    }
+
+    pub fn clock(&self) -> Clock {
+        let turned = self.clone();
+        Clock::from_fn(move || turned.now())
+    }
+}
+
+/// The rules for a sandbox server; `rules` is the part of the file from `rules:` on.
+pub fn config(sandbox: &Sandbox, server: &str, rules: &str) -> Config {
+    let text = format!(
+        "version: 1\nservers:\n  - name: home\n    url: {}\n    token: {}\n{server}\n{rules}",
+        sandbox.url(),
+        sandbox.token(),
+    );
+    let loaded = load(Source::new("test.yaml", &text));
+    match &loaded.config {
+        Some(config) => config.clone(),
+        None => panic!("{}", taskwarden::cli::findings::human(&loaded, false)),
+    }
+}
+
+pub async fn sandbox(settings: Settings, turned: &Turned) -> Sandbox {
+    let turned = turned.clone();
+    Sandbox::start(sandbox::Options { settings, now: Arc::new(move || turned.now()), seed: 7 })
+        .await
+        .unwrap()
+}
+
+/// What the daemon told, line by line.
+#[derive(Clone, Debug, Default)]
+pub struct Told(Arc<Mutex<Vec<String>>>);
+
+impl Told {
+    pub fn sink(&self) -> Sink {
+        let told = self.clone();
+        Sink::new(move |event| told.0.lock().unwrap().push(event.to_string()))
+    }
+
+    pub fn text(&self) -> String {
+        self.0.lock().unwrap().join("\n")
+    }
+}
+
+pub fn options(state_dir: &Path, turned: &Turned, told: &Told) -> Options {
+    Options {
+        state_dir: state_dir.to_owned(),
+        dry_run: false,
+        clock: turned.clock(),
+        sink: told.sink(),
+        seed: 0,
+        speed: 1.0,
+    }
+}
+
+pub fn daemon(config: Config, state_dir: &Path, turned: &Turned, told: &Told) -> Daemon {
+    Daemon::new(config, options(state_dir, turned, told)).unwrap()
+}
+
+/// Ticks until `done`, turning the clock by `poll` after each; panics after `most` ticks.
+pub async fn drive(
+    watch: &mut Watch,
+    turned: &Turned,
+    poll: Duration,
+    most: usize,
+    mut done: impl FnMut(&Looked) -> bool,
+) {
+    for _ in 0..most {
+        let looked = watch.tick().await;
+        if done(&looked) {
+            return;
+        }
+        turned.turn(poll);
+    }
+    panic!("not done after {most} ticks");
+}
+
+pub fn audit(state_dir: &Path) -> Vec<AuditRow> {
+    Reader::open(state_dir).unwrap().audit(&AuditFilter::default()).unwrap()
+}

@@ -1,0 +1,180 @@
+//! The daemon against the sandbox in each flavour, on a clock that the test turns.
+
+mod common;
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use common::{Told, Turned, audit, config, daemon, drive, sandbox};
+use taskwarden::daemon::watch::Looked;
+use taskwarden::engine::audit::Outcome;
+use taskwarden::engine::rule::Mode;
+use taskwarden::sandbox::scenario::{FlakyQueue, flaky_queue};
+use taskwarden::sandbox::{
+    Endpoint, Fault, FaultPlan, Flavour, Report, Sandbox, Settings, State, TaskReport, Trigger,
+};
+
+const RULES: &str = r"
+rules:
+  - name: hopeless
+    match: { state: failed, error: 'status code 404' }
+    action: retry_some
+    max_attempts: 1
+    backoff: { initial: 20s, factor: 2, max: 10m, jitter: 0 }
+  - name: flaky
+    match: { kind: offline_download, state: failed }
+    action: retry_some
+    max_attempts: 6
+    backoff: { initial: 20s, factor: 2, max: 10m, jitter: 0 }
+    limits: { per_tick: 50, per_hour: 1000 }
+    breaker: off
+";
+
+fn settings(flavour: Flavour) -> Settings {
+    Settings::new(flavour).pool("offline_download", 20, 0)
+}
+
+/// Whether nothing is left to do: nothing is undone on the server, and no rule waits.
+fn settled(looked: &Looked) -> bool {
+    let Looked::Done(done) = looked else { return false };
+    let (snapshot, decision) = &**done;
+    snapshot.unread.is_empty()
+        && !snapshot.kinds.is_empty()
+        && decision.actions.is_empty()
+        && decision.waiting.is_empty()
+        && snapshot.kinds.values().flatten().all(|task| task.state.is_done())
+}
+
+fn assert_ended_well(report: &Report, queue: &FlakyQueue) {
+    assert_eq!(report.violations(), Vec::<String>::new());
+    for id in queue.fine.iter().chain(&queue.flaky) {
+        let task = report.task(id).unwrap();
+        assert_eq!(task.state, State::Succeeded, "{} {}", task.name, task.executions.len());
+        assert_eq!(task.max_concurrent, 1, "{}", task.name);
+        assert_eq!(task.executions_after_success, 0, "{}", task.name);
+    }
+    for id in &queue.hopeless {
+        let task = report.task(id).unwrap();
+        assert_eq!(task.state, State::Failed);
+        assert_eq!(task.max_concurrent, 1);
+    }
+}
+
+/// Every retry came after the wait of its rule, counted from the end of the run before.
+fn assert_waited(task: &TaskReport) {
+    for (attempt, pair) in task.executions.windows(2).enumerate() {
+        if pair[1].trigger == Trigger::RetryCall {
+            let wait = pair[1].started.duration_since(pair[0].ended.unwrap());
+            let least = 20 << attempt;
+            assert!(wait.as_secs() >= least, "{}: {wait} before attempt {attempt}", task.name);
+        }
+    }
+}
+
+async fn run_queue(
+    flavour: Flavour,
+    faults: bool,
+    seed: u64,
+) -> (Report, FlakyQueue, tempfile::TempDir) {
+    let (turned, told) = (Turned::new(), Told::default());
+    let sandbox: Sandbox = sandbox(settings(flavour), &turned).await;
+    let queue = sandbox.with_model(|model| flaky_queue(model, 200, 60, 12, seed));
+    if faults {
+        sandbox.with_model(|model| {
+            model.faults().plan(FaultPlan {
+                rate: 0.2,
+                faults: vec![
+                    Fault::Http5xx(500, "oops".to_owned()),
+                    Fault::Http502Page,
+                    Fault::Reset,
+                    Fault::Truncate,
+                    Fault::Code401,
+                    Fault::Hang(Some(Duration::from_millis(600))),
+                ],
+                only: None,
+                phase: None,
+                seed,
+            });
+        });
+    }
+    let state = tempfile::tempdir().unwrap();
+    let server = "    timeout: 300ms\n    connect_timeout: 300ms";
+    let daemon = daemon(config(&sandbox, server, RULES), state.path(), &turned, &told);
+    let mut watch = daemon.watch(&"home".into()).unwrap();
+    let mut quiet = 0;
+    drive(&mut watch, &turned, Duration::from_secs(5), 3000, |looked| {
+        quiet = if settled(looked) { quiet + 1 } else { 0 };
+        quiet >= 3
+    })
+    .await;
+    let report = sandbox.with_model(|model| model.report());
+    drop((watch, daemon));
+    (report, queue, state)
+}
+
+#[tokio::test]
+async fn a_flaky_queue_ends_well_on_openlist() {
+    flaky_queue_ends_well(Flavour::OpenList).await;
+}
+
+#[tokio::test]
+async fn a_flaky_queue_ends_well_on_alist() {
+    flaky_queue_ends_well(Flavour::AList).await;
+}
+
+async fn flaky_queue_ends_well(flavour: Flavour) {
+    let (report, queue, state) = run_queue(flavour, false, 3).await;
+    assert_ended_well(&report, &queue);
+    report.tasks.iter().for_each(assert_waited);
+    let rows = audit(state.path());
+    for id in &queue.hopeless {
+        let of_task = |action: &str| {
+            let rows =
+                rows.iter().filter(|row| row.task_id.as_ref().is_some_and(|t| t.as_str() == id));
+            rows.filter(|row| row.action == action).count()
+        };
+        assert_eq!(of_task("retry_some"), 7, "once by the first rule, six times by the second");
+        assert_eq!(of_task("give_up"), 2, "each rule gives up once");
+    }
+    for id in &queue.flaky {
+        let retries =
+            rows.iter().filter(|row| row.task_id.as_ref().is_some_and(|t| t.as_str() == id));
+        let executions = report.task(id).unwrap().executions.len();
+        assert_eq!(retries.count(), executions - 1, "one row an attempt");
+    }
+    assert!(rows.iter().all(|row| row.outcome == Outcome::Effective), "{rows:#?}");
+}
+
+#[tokio::test]
+async fn a_flaky_queue_ends_well_on_a_bad_line_to_openlist() {
+    bad_line_ends_well(Flavour::OpenList).await;
+}
+
+#[tokio::test]
+async fn a_flaky_queue_ends_well_on_a_bad_line_to_alist() {
+    bad_line_ends_well(Flavour::AList).await;
+}
+
+/// A fifth of all calls fails, before or after they take effect.
+async fn bad_line_ends_well(flavour: Flavour) {
+    let (report, queue, state) = run_queue(flavour, true, 5).await;
+    assert_ended_well(&report, &queue);
+    report.tasks.iter().for_each(assert_waited);
+    // No call was made twice for one intent: a task was in at most as many calls as it has rows.
+    let mut calls: HashMap<&str, usize> = HashMap::new();
+    let acting = report.calls.iter().filter(|call| call.endpoint == Endpoint::RetrySome);
+    for id in acting.flat_map(|call| &call.ids) {
+        *calls.entry(id).or_default() += 1;
+    }
+    let rows = audit(state.path());
+    for (id, calls) in calls {
+        let intents = rows.iter().filter(|row| {
+            row.mode == Mode::Live
+                && row.action == "retry_some"
+                && row.task_id.as_ref().is_some_and(|task| task.as_str() == id)
+        });
+        assert!(calls <= intents.count(), "{id}");
+    }
+    assert!(rows.iter().all(|row| !matches!(row.outcome, Outcome::Planned | Outcome::Accepted)));
+    assert!(report.calls.iter().filter(|call| call.fault.is_some()).count() > 100);
+}
