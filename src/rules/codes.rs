@@ -84,6 +84,7 @@ codes! {
     LiteralSecret "literal-secret" Warning "a secret in a file that everyone can read";
     EmptyMatch "empty-match" Warning "a rule that takes every task";
     ShadowedRule "shadowed-rule" Warning "a rule that an earlier one leaves nothing";
+    ScheduleOutsideHours "schedule-outside-hours" Warning "a schedule that never meets the hours of the rule";
     NeverMatches "never-matches" Warning "matchers that cannot hold together";
     CatchAllRegex "catch-all-regex" Warning "a regular expression that matches everything";
     ControlCharacter "control-character" Warning "an escape that double quotes changed";

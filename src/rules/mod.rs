@@ -7,6 +7,7 @@ mod codes;
 mod cron;
 mod finding;
 mod keys;
+mod lints;
 mod matchers;
 mod patterns;
 mod reader;
@@ -146,6 +147,7 @@ impl Reader<'_> {
             self.report(Code::NoRules, at, "the file has no rules, so nothing will ever be done")
                 .help("add `rules:` with a `name`, a `match` and an `action`");
         }
+        lints::lint(self, &drafts);
         let shown_classes = shown_classes(&classes);
         let table = class_table(classes);
         let server_modes =

@@ -293,7 +293,7 @@ impl Reader<'_> {
         if self.errors() > before || text.is_empty() {
             return None;
         }
-        let own = fields.iter().map(|at| (at.key, at.key_span)).collect();
+        let own = own_keys(fields);
         let rule = settings.rule(RuleName::new(text), action, condition);
         Some(Draft { rule, name_span, action_span, sites, own })
     }
@@ -673,6 +673,21 @@ impl Reader<'_> {
         }
         Some(BreakerSetting::On(breaker))
     }
+}
+
+/// The keys that a rule gives itself, those of `limits` among them.
+fn own_keys(fields: &Fields<'_>) -> Vec<(&'static str, Span)> {
+    let mut own = Vec::new();
+    for at in fields.iter() {
+        own.push((at.key, at.key_span));
+        if let ("limits", Value::Map(entries)) = (at.key, &at.node.value) {
+            own.extend(entries.iter().filter_map(|entry| {
+                let key = keys::LIMITS.iter().find(|key| key.name == entry.key)?;
+                Some((key.name, entry.key_span))
+            }));
+        }
+    }
+    own
 }
 
 fn at_none(at: At<'_>) -> bool {
