@@ -36,7 +36,7 @@ const QUIET_LOOKS: u32 = 3;
 #[derive(Debug, clap::Args)]
 pub struct DemoArgs {
     /// How many seconds of the demo pass in one real second
-    #[arg(long, value_name = "N", default_value_t = 60, value_parser = clap::value_parser!(u32).range(1..=600))]
+    #[arg(long, value_name = "N", default_value_t = 120, value_parser = clap::value_parser!(u32).range(1..=600))]
     speed: u32,
     /// End once nothing is left to do, with a summary
     #[arg(long)]
