@@ -1,4 +1,5 @@
 //! The daemon against the sandbox in each flavour, on a clock that the test turns.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test may fail so")]
 
 mod common;
 
