@@ -108,7 +108,7 @@ async fn run_queue(
     let daemon = daemon(config, state.path(), &turned, &told);
     let mut watch = daemon.watch(&"home".into()).unwrap();
     let mut quiet = 0;
-    drive(&mut watch, &turned, Duration::from_secs(5), 3000, |looked| {
+    drive(&mut watch, &turned, Duration::from_secs(10), 3000, |looked| {
         match settled(looked) {
             Some(true) => quiet += 1,
             Some(false) => quiet = 0,
@@ -172,7 +172,10 @@ async fn bad_line_ends_well(flavour: Flavour) {
     queue.flaky.iter().for_each(|id| assert_waited(report.task(id).unwrap()));
     // No call was made twice for one intent: a task was in at most as many calls as it has rows.
     let mut calls: HashMap<&str, usize> = HashMap::new();
-    let acting = report.calls.iter().filter(|call| call.endpoint == Endpoint::RetrySome);
+    // One that was turned away with a 401 was not carried out, and goes out again.
+    let acting = report.calls.iter().filter(|call| {
+        call.endpoint == Endpoint::RetrySome && !matches!(call.fault, Some((Fault::Code401, _)))
+    });
     for id in acting.flat_map(|call| &call.ids) {
         *calls.entry(id).or_default() += 1;
     }
