@@ -236,8 +236,8 @@ fn class_named(name: &str) -> Class {
     }
 }
 
-fn class_table(_own: Vec<(Class, Vec<Regex>)>) -> ClassTable {
-    ClassTable
+fn class_table(own: Vec<(Class, Vec<Regex>)>) -> ClassTable {
+    ClassTable::with_overrides(own)
 }
 
 /// The classes of a file in one form for one meaning.
