@@ -55,7 +55,7 @@ impl Reader<'_> {
         let mut members = Vec::new();
         if nest.depth > DEEPEST {
             let message = format!("matchers are nested deeper than {DEEPEST}");
-            self.report(Code::TooComplex, span, message);
+            self.report(Code::TooComplex, span, message).help("say the same with fewer groups");
             return Predicate::All(members);
         }
         let Some(fields) = self.fields(node, span, Place::Match) else {
@@ -108,10 +108,8 @@ impl Reader<'_> {
     fn groups(&mut self, at: At<'_>, nest: Nest, sites: &mut Sites) -> Option<Vec<Predicate>> {
         let nest = Nest { depth: nest.depth + 1, ..nest };
         let Value::Seq(items) = &at.node.value else {
-            self.wrong_type(at, "a list of matchers");
-            if let Some(finding) = self.findings.last_mut() {
-                finding.help(format!("write `{}: [{{ ... }}, {{ ... }}]`", at.key));
-            }
+            let help = format!("write `{}: [{{ ... }}, {{ ... }}]`", at.key);
+            self.wrong_type(at, "a list of matchers", &help);
             return None;
         };
         if items.is_empty() {
