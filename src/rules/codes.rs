@@ -94,6 +94,14 @@ codes! {
     RelativePath "relative-path" Warning "a glob for paths that does not begin with a slash";
 }
 
+impl Code {
+    /// What `check --explain` says of it.
+    #[must_use]
+    pub fn page(self) -> String {
+        self.title().to_owned()
+    }
+}
+
 impl fmt::Display for Code {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())

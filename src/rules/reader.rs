@@ -211,7 +211,11 @@ impl<'a> Reader<'a> {
         finding.help = fault.help;
     }
 
-    pub(super) fn wrong_type(&mut self, at: At<'_>, wanted: &str) {
+    /// The value is not what the key takes; `help` says what to write, or is empty.
+    pub(super) fn wrong_type(&mut self, at: At<'_>, wanted: &str, help: &str) {
+        if matches!(at.node.value, Value::Bad) {
+            return;
+        }
         if at.is_null() {
             let message = format!("`{}` has no value", at.key);
             self.report(Code::EmptyValue, at.span, message)
@@ -219,7 +223,10 @@ impl<'a> Reader<'a> {
             return;
         }
         let message = format!("`{}` takes {wanted}, not {}", at.key, at.node.what());
-        self.report(Code::WrongType, at.span, message).label(format!("this is {}", at.node.what()));
+        let help = if help.is_empty() { format!("give it {wanted}") } else { help.to_owned() };
+        self.report(Code::WrongType, at.span, message)
+            .label(format!("this is {}", at.node.what()))
+            .help(help);
     }
 
     /// The entries of a map; those that do not belong there are reported.
@@ -232,6 +239,7 @@ impl<'a> Reader<'a> {
         let entries = match &node.value {
             Value::Map(entries) => entries,
             Value::Null => return Some(Fields { found: Vec::new() }),
+            Value::Bad => return None,
             _ => {
                 let message = format!("{} is a map, not {}", place.what(), node.what());
                 let help = match place {
@@ -317,7 +325,7 @@ impl<'a> Reader<'a> {
                 None
             }
             _ => {
-                self.wrong_type(at, "text");
+                self.wrong_type(at, "text", "");
                 None
             }
         }
@@ -332,16 +340,13 @@ impl<'a> Reader<'a> {
             Value::Bool(value) => return Some(*value),
             Value::Text(scalar) => {
                 let help = match scalar.text.to_ascii_lowercase().as_str() {
-                    "yes" | "on" | "y" | "true" | "1" => Some("write `true`"),
-                    "no" | "off" | "n" | "false" | "0" => Some("write `false`"),
-                    _ => None,
+                    "yes" | "on" | "y" | "true" | "1" => "write `true`",
+                    "no" | "off" | "n" | "false" | "0" => "write `false`",
+                    _ => "",
                 };
-                self.wrong_type(at, "true or false");
-                if let (Some(help), Some(finding)) = (help, self.findings.last_mut()) {
-                    finding.help(help);
-                }
+                self.wrong_type(at, "true or false", help);
             }
-            _ => self.wrong_type(at, "true or false"),
+            _ => self.wrong_type(at, "true or false", ""),
         }
         None
     }
@@ -378,7 +383,8 @@ impl<'a> Reader<'a> {
             Ok(_) => {
                 let (min, max) = (format_duration(min), format_duration(max));
                 let message = format!("`{}` lies between {min} and {max}", at.key);
-                self.report(Code::OutOfRange, at.span, message);
+                self.report(Code::OutOfRange, at.span, message)
+                    .help(format!("write a duration from {min} to {max}"));
                 None
             }
             Err(fault) => {
@@ -396,34 +402,32 @@ impl<'a> Reader<'a> {
     }
 
     pub(super) fn count(&mut self, at: At<'_>, min: u32) -> Option<u32> {
-        let text = self.text(at)?;
-        let number = text.trim().parse::<i128>().ok();
-        let fits =
-            number.and_then(|number| u32::try_from(number).ok()).filter(|number| *number >= min);
-        if fits.is_none() {
-            let (code, message) = match number {
-                Some(_) => (
-                    Code::OutOfRange,
-                    format!("`{}` is at least {min} and at most {}", at.key, u32::MAX),
-                ),
-                None => (Code::InvalidNumber, format!("`{}` takes a whole number", at.key)),
-            };
-            self.report(code, at.span, message);
-        }
-        fits
+        self.whole_number(at, min, "")
     }
 
     pub(super) fn count_or_none(&mut self, at: At<'_>, min: u32) -> Option<Option<u32>> {
         if at.is_none() {
             return Some(None);
         }
-        let count = self.count(at, min);
-        if let (None, Some(finding)) = (count, self.findings.last_mut())
-            && matches!(finding.code, Code::OutOfRange | Code::InvalidNumber)
-        {
-            finding.help(format!("write a whole number from {min} on, or `none` for no limit"));
+        self.whole_number(at, min, ", or `none` for no limit").map(Some)
+    }
+
+    fn whole_number(&mut self, at: At<'_>, min: u32, or: &str) -> Option<u32> {
+        let text = self.text(at)?;
+        let number = text.trim().parse::<i128>().ok();
+        let fits = number.and_then(|n| u32::try_from(n).ok()).filter(|number| *number >= min);
+        if fits.is_none() {
+            let (code, message) = match number {
+                Some(number) if number < i128::from(min) => {
+                    (Code::OutOfRange, format!("`{}` is at least {min}", at.key))
+                }
+                Some(_) => (Code::OutOfRange, format!("`{}` is too large", at.key)),
+                None => (Code::InvalidNumber, format!("`{}` takes a whole number", at.key)),
+            };
+            let help = format!("write a whole number from {min} on{or}");
+            self.report(code, at.span, message).help(help);
         }
-        count.map(Some)
+        fits
     }
 
     /// A regular expression. A number is read as its digits.
@@ -465,7 +469,8 @@ impl<'a> Reader<'a> {
         }
         if before <= PATTERN_BUDGET {
             let message = "the patterns of the file are too many and too large together";
-            self.report(Code::TooComplex, at.span, message);
+            self.report(Code::TooComplex, at.span, message)
+                .help("repeat less: a count such as `{1000}` multiplies what it repeats");
         }
         false
     }
@@ -505,7 +510,8 @@ impl<'a> Reader<'a> {
         match set.build() {
             Ok(set) => Some((set, texts)),
             Err(error) => {
-                self.report(Code::InvalidGlob, at.span, error.to_string());
+                self.report(Code::InvalidGlob, at.span, error.to_string())
+                    .help("write fewer or shorter globs");
                 None
             }
         }
@@ -530,7 +536,8 @@ impl<'a> Reader<'a> {
         let mut values = Vec::with_capacity(count);
         for item in items {
             if count > 1 && matches!(item.node.value, Value::Seq(_)) {
-                self.report(Code::WrongType, item.span, format!("`{}` takes a flat list", at.key));
+                self.report(Code::WrongType, item.span, format!("`{}` takes a flat list", at.key))
+                    .help("take the inner brackets away");
                 continue;
             }
             if let Some(text) = item.plain_text() {

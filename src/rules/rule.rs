@@ -208,10 +208,7 @@ impl Reader<'_> {
             Value::Seq(items) => items,
             Value::Null => return Vec::new(),
             _ => {
-                self.wrong_type(at, "a list of rules");
-                if let Some(finding) = self.findings.last_mut() {
-                    finding.help("begin each rule with `- name: ...`");
-                }
+                self.wrong_type(at, "a list of rules", "begin each rule with `- name: ...`");
                 return Vec::new();
             }
         };
@@ -301,12 +298,11 @@ impl Reader<'_> {
     fn action(&mut self, at: At<'_>) -> Option<Action> {
         let items = match &at.node.value {
             Value::Seq(_) => {
-                self.wrong_type(at, "one action");
-                if let Some(finding) = self.findings.last_mut() {
-                    finding.help(
-                        "write one rule for each action; `continue: true` lets both look at a task",
-                    );
-                }
+                self.wrong_type(
+                    at,
+                    "one action",
+                    "write one rule for each action; `continue: true` lets both look at a task",
+                );
                 return None;
             }
             _ => at,
@@ -317,9 +313,9 @@ impl Reader<'_> {
             let message = format!("there is no action `{}`", shorten(text));
             let finding = self.report(Code::UnknownAction, at.span, message);
             let meant = match text {
-                "remove" | "remove_some" | "clear" => Some("delete_some"),
-                "stop" | "kill" | "abort" => Some("cancel_some"),
-                "restart" | "rerun" | "requeue" => Some("retry_some"),
+                "remove" | "remove_some" | "clear" | "delete_all" => Some("delete_some"),
+                "stop" | "kill" | "abort" | "cancel_all" => Some("cancel_some"),
+                "restart" | "rerun" | "requeue" | "retry_all" => Some("retry_some"),
                 "alert" | "log" | "warn" => Some("notify"),
                 _ => None,
             };
@@ -504,7 +500,8 @@ impl Reader<'_> {
                 None
             }
             Err(_) => {
-                self.report(Code::InvalidNumber, at.span, "`factor` takes a number");
+                self.report(Code::InvalidNumber, at.span, "`factor` takes a number")
+                    .help("2 doubles each wait, 1 keeps them all the same");
                 None
             }
         }
@@ -648,7 +645,11 @@ impl Reader<'_> {
             }
             Value::Map(_) | Value::Null => {}
             _ => {
-                self.wrong_type(at, "a map, or `off`");
+                self.wrong_type(
+                    at,
+                    "a map, or `off`",
+                    "such as `{ by: dst_mount, open_after: 5 }`",
+                );
                 return None;
             }
         }

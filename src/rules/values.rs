@@ -276,7 +276,7 @@ pub(super) fn url(text: &str) -> Result<String, Fault> {
     let Some((scheme, rest)) = text.split_once("://") else {
         let help = format!("did you mean `http://{}`?", super::yaml::short(text));
         // What has an `@` may hold a password, and is not shown again.
-        let help = if text.contains('@') || text.is_empty() { example } else { &help };
+        let help = if text.contains('@') || text.len() < 3 { example } else { &help };
         return Err(fault(0..text.len(), "the address has no `http://` or `https://`", help));
     };
     if scheme != "http" && scheme != "https" {
