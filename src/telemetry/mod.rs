@@ -10,7 +10,7 @@ use crate::engine::audit::{AuditRow, Outcome};
 use crate::engine::predicate::format_duration;
 use crate::engine::rule::Mode;
 use crate::engine::task::{Flavour, Kind, RuleName, ServerName};
-use crate::engine::text::printable;
+use crate::engine::text::{moment, printable};
 
 /// How much an event matters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -186,7 +186,8 @@ impl fmt::Display for Event {
             Self::ServerAway { server, error, times, since } => {
                 write!(
                     f,
-                    "{server}: still failing, {times} times since {since}: {}",
+                    "{server}: still failing, {times} times since {}: {}",
+                    moment(*since),
                     printable(error)
                 )
             }
@@ -207,7 +208,12 @@ impl fmt::Display for Event {
             }
             Self::Acted(row) | Self::GaveUp { row, .. } => write_row(f, row),
             Self::Breaker { server, rule, key, open_until: Some(until) } => {
-                write!(f, "{server}: rule `{rule}` leaves {} alone until {until}", printable(key))
+                write!(
+                    f,
+                    "{server}: rule `{rule}` leaves {} alone until {}",
+                    printable(key),
+                    moment(*until)
+                )
             }
             Self::Breaker { server, rule, key, open_until: None } => {
                 write!(f, "{server}: rule `{rule}` works on {} as usual again", printable(key))
