@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
 
-use super::reload::{self, FollowedFile};
+use super::reload::{self, Content, FollowedFile};
 use super::watch::{Looked, Watch, WatchSettings};
 use crate::ambient::Clock;
 use crate::engine::audit::{AuditRow, Outcome};
@@ -19,8 +19,13 @@ use crate::store::{OpenError, Store, StoreError, WriteBatch};
 use crate::telemetry::{Event, Sink};
 use crate::upstream::{Auth, BuildError, Client, ClientSettings, SecretSource};
 
-/// How long the calls in flight have to end when the daemon is told to.
-const GRACE: Duration = Duration::from_secs(10);
+/// How long the loops have to end when the daemon is told to. They let go of a call in flight
+/// sooner, see [`super::act::GRACE`]; this leaves them the time to write that down, and ends before
+/// the ten seconds that a user waits.
+const GRACE: Duration = Duration::from_secs(9);
+
+/// How often it is tried again to begin with a server whose memory could not be read.
+const START_AGAIN: Duration = Duration::from_secs(10);
 
 /// The server under which the daemon's own doings stand in the audit log.
 const SELF: &str = "-";
@@ -62,6 +67,9 @@ pub enum StartError {
     /// There is nothing to look after.
     #[error("the rules file names no server; add one under `servers:`")]
     NoServers,
+    /// Only from [`Daemon::run_once`]: what would have to be written down was not done.
+    #[error("server `{0}` was left alone, because nothing can be written down")]
+    Unwritten(ServerName),
 }
 
 /// A daemon that is ready to run.
@@ -73,6 +81,10 @@ pub struct Daemon {
     rules: watch::Sender<Arc<RuleSet>>,
     stop: watch::Sender<bool>,
     loops: BTreeMap<ServerName, Loop>,
+    /// Loops that were told to end and have not yet.
+    ending: Vec<JoinHandle<()>>,
+    /// The rules file as it is now cannot be used.
+    refused: bool,
 }
 
 struct Loop {
@@ -94,7 +106,17 @@ impl Daemon {
         let store = Store::open(&options.state_dir)?;
         let (rules, _) = watch::channel(Arc::new(effective(&config, &options)));
         let (stop, _) = watch::channel(false);
-        Ok(Self { options, store, config, clients, rules, stop, loops: BTreeMap::new() })
+        Ok(Self {
+            options,
+            store,
+            config,
+            clients,
+            rules,
+            stop,
+            loops: BTreeMap::new(),
+            ending: Vec::new(),
+            refused: false,
+        })
     }
 
     /// A handle that ends the daemon when `true` is sent.
@@ -125,19 +147,21 @@ impl Daemon {
         }
         let mut stop = self.stop.subscribe();
         loop {
+            let waiting = self.loops.len() < self.config.servers.len();
             tokio::select! {
                 _ = stop.wait_for(|stop| *stop) => break,
                 content = next_content(&mut file) => {
                     let path = file.as_ref().map_or_else(String::new, |(path, _)| path.clone());
                     self.reload(&path, content).await;
                 }
+                () = tokio::time::sleep(START_AGAIN), if waiting => self.start_missing(),
             }
         }
         self.options.sink.emit(&Event::Stopping);
         for one in self.loops.values() {
             one.stop.send_replace(true);
         }
-        let ends = self.loops.into_values().map(|one| one.task);
+        let ends = self.loops.into_values().map(|one| one.task).chain(self.ending);
         let _ = tokio::time::timeout(GRACE, futures_util::future::join_all(ends)).await;
         Ok(())
     }
@@ -164,13 +188,18 @@ impl Daemon {
         for server in self.config.servers.clone() {
             let mut watch = self.watch_server(&server, self.stop.subscribe())?;
             ticks.spawn(async move {
-                match watch.tick().await {
+                let looked = watch.tick().await;
+                if !watch.can_write() {
+                    return Err(StartError::Unwritten(server.name));
+                }
+                Ok(match looked {
                     Looked::Away(error) => Some((server.name, error.to_string())),
                     Looked::Done(_) | Looked::Stopped => None,
-                }
+                })
             });
         }
-        Ok(ticks.join_all().await.into_iter().flatten().collect())
+        let looks: Result<Vec<_>, _> = ticks.join_all().await.into_iter().collect();
+        Ok(looks?.into_iter().flatten().collect())
     }
 
     fn watch_server(
@@ -205,20 +234,44 @@ impl Daemon {
         Ok(())
     }
 
-    /// Takes a new content of the rules file over, whole or not at all.
-    async fn reload(&mut self, path: &str, content: std::io::Result<String>) {
-        let refused = match content {
-            Err(error) => Err(format!("{path}: {error}")),
-            Ok(text) => self.take_over(path, &text).await,
-        };
-        if let Err(findings) = refused {
-            let detail = findings.lines().next().unwrap_or_default().to_owned();
-            self.options.sink.emit(&Event::ReloadRefused { findings });
-            self.record_reload(Outcome::Rejected, "the rules file cannot be used", detail).await;
+    /// Begins with the servers that nobody looks after.
+    fn start_missing(&mut self) {
+        for server in self.config.servers.clone() {
+            if !self.loops.contains_key(&server.name)
+                && let Err(error) = self.start(&server)
+            {
+                self.options.sink.emit(&Event::StoreAway { error: error.to_string() });
+            }
         }
     }
 
-    async fn take_over(&mut self, path: &str, text: &str) -> Result<(), String> {
+    /// Takes a new content of the rules file over, whole or not at all.
+    async fn reload(&mut self, path: &str, content: Content) {
+        let taken = match content.text {
+            Err(error) => Err(format!("{path}: {error}")),
+            Ok(text) => self.take_over(path, &text).await,
+        };
+        let was_refused = std::mem::replace(&mut self.refused, taken.is_err());
+        match taken {
+            Err(findings) => {
+                let detail = findings.lines().next().unwrap_or_default().to_owned();
+                self.options.sink.emit(&Event::ReloadRefused { findings });
+                let reason = "the rules file cannot be used";
+                self.record_reload(Outcome::Rejected, reason, detail).await;
+            }
+            // Who asked, or was told that the file is broken, is told that all is well.
+            Ok(changed) if !changed && (was_refused || content.asked) => {
+                self.options.sink.emit(&Event::Reloaded {
+                    changes: "nothing changed".to_owned(),
+                    revision: self.config.rules.revision.clone(),
+                });
+            }
+            Ok(_) => {}
+        }
+    }
+
+    /// Whether anything changed, or why the text cannot be used.
+    async fn take_over(&mut self, path: &str, text: &str) -> Result<bool, String> {
         let loaded = crate::rules::load(Source {
             path,
             text,
@@ -235,9 +288,10 @@ impl Daemon {
         let changes = differences(&self.config, &config);
         if changes.is_empty() {
             self.config = config;
-            return Ok(());
+            return Ok(false);
         }
         // Loops of servers that went or changed end first, so that no two look after one server.
+        // The others need not wait for that.
         let same = |name: &ServerName| {
             let find = |config: &Config| {
                 config.servers.iter().find(|server| server.name == *name).cloned()
@@ -246,10 +300,11 @@ impl Daemon {
         };
         let ended: Vec<ServerName> =
             self.loops.keys().filter(|name| !same(name)).cloned().collect();
+        let mut ending = Vec::new();
         for name in ended {
             if let Some(one) = self.loops.remove(&name) {
                 one.stop.send_replace(true);
-                let _ = one.task.await;
+                ending.push(one.task);
             }
         }
         for (name, client) in clients {
@@ -262,14 +317,17 @@ impl Daemon {
         self.rules.send_replace(Arc::new(effective(&self.config, &self.options)));
         self.options.sink.emit(&Event::Reloaded { changes: changes.clone(), revision });
         self.record_reload(Outcome::Accepted, &changes, String::new()).await;
-        for server in self.config.servers.clone() {
-            if !self.loops.contains_key(&server.name)
-                && let Err(error) = self.start(&server)
-            {
-                self.options.sink.emit(&Event::StoreAway { error: error.to_string() });
-            }
+        self.ending.extend(ending);
+        let mut stop = self.stop.subscribe();
+        let stopped = tokio::select! {
+            _ = futures_util::future::join_all(&mut self.ending) => false,
+            _ = stop.wait_for(|stop| *stop) => true,
+        };
+        self.ending.retain(|task| !task.is_finished());
+        if !stopped {
+            self.start_missing();
         }
-        Ok(())
+        Ok(true)
     }
 
     async fn record_reload(&self, outcome: Outcome, reason: &str, detail: String) {
@@ -298,7 +356,7 @@ impl Daemon {
     }
 }
 
-async fn next_content(file: &mut Option<(String, FollowedFile)>) -> std::io::Result<String> {
+async fn next_content(file: &mut Option<(String, FollowedFile)>) -> Content {
     match file {
         Some((_, file)) => file.changed().await,
         None => std::future::pending().await,

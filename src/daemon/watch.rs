@@ -190,6 +190,12 @@ impl Watch {
         wait.max(named.unwrap_or_default().min(SLOWEST_POLL))
     }
 
+    /// Whether the last attempt to write something down went well.
+    #[must_use]
+    pub fn can_write(&self) -> bool {
+        !self.store_away
+    }
+
     /// One look, and what follows from it.
     pub async fn tick(&mut self) -> Looked {
         let mut stop = self.stop.clone();
