@@ -1,4 +1,5 @@
 //! The daemon against the sandbox in each flavour, on a clock that the test turns.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test may fail so")]
 
 mod common;
 
@@ -9,6 +10,7 @@ use common::{Told, Turned, audit, config, daemon, drive, sandbox};
 use taskwarden::daemon::watch::Looked;
 use taskwarden::engine::audit::Outcome;
 use taskwarden::engine::rule::Mode;
+use taskwarden::engine::task::Kind;
 use taskwarden::sandbox::scenario::{FlakyQueue, flaky_queue};
 use taskwarden::sandbox::{
     Endpoint, Fault, FaultPlan, Flavour, Report, Sandbox, Settings, State, TaskReport, Trigger,
@@ -34,15 +36,17 @@ fn settings(flavour: Flavour) -> Settings {
     Settings::new(flavour).pool("offline_download", 20, 0)
 }
 
-/// Whether nothing is left to do: nothing is undone on the server, and no rule waits.
-fn settled(looked: &Looked) -> bool {
-    let Looked::Done(done) = looked else { return false };
+/// Whether nothing is left to do: no download is undone, and no rule waits. `None` when the look
+/// did not show the downloads.
+fn settled(looked: &Looked) -> Option<bool> {
+    let Looked::Done(done) = looked else { return None };
     let (snapshot, decision) = &**done;
-    snapshot.unread.is_empty()
-        && !snapshot.kinds.is_empty()
-        && decision.actions.is_empty()
-        && decision.waiting.is_empty()
-        && snapshot.kinds.values().flatten().all(|task| task.state.is_done())
+    let downloads = snapshot.kinds.get(&Kind::OfflineDownload)?;
+    Some(
+        decision.actions.is_empty()
+            && decision.waiting.is_empty()
+            && downloads.iter().all(|task| task.state.is_done()),
+    )
 }
 
 fn assert_ended_well(report: &Report, queue: &FlakyQueue) {
@@ -89,7 +93,7 @@ async fn run_queue(
                     Fault::Reset,
                     Fault::Truncate,
                     Fault::Code401,
-                    Fault::Hang(Some(Duration::from_millis(600))),
+                    Fault::Hang(Some(Duration::from_millis(400))),
                 ],
                 only: None,
                 phase: None,
@@ -98,12 +102,18 @@ async fn run_queue(
         });
     }
     let state = tempfile::tempdir().unwrap();
-    let server = "    timeout: 300ms\n    connect_timeout: 300ms";
-    let daemon = daemon(config(&sandbox, server, RULES), state.path(), &turned, &told);
+    let mut config = config(&sandbox, "", RULES);
+    // Shorter than a file may say, so that hanging calls do not hold the test up.
+    config.servers[0].timeout = Duration::from_millis(150);
+    let daemon = daemon(config, state.path(), &turned, &told);
     let mut watch = daemon.watch(&"home".into()).unwrap();
     let mut quiet = 0;
-    drive(&mut watch, &turned, Duration::from_secs(5), 3000, |looked| {
-        quiet = if settled(looked) { quiet + 1 } else { 0 };
+    drive(&mut watch, &turned, Duration::from_secs(10), 3000, |looked| {
+        match settled(looked) {
+            Some(true) => quiet += 1,
+            Some(false) => quiet = 0,
+            None => {}
+        }
         quiet >= 3
     })
     .await;
@@ -125,7 +135,7 @@ async fn a_flaky_queue_ends_well_on_alist() {
 async fn flaky_queue_ends_well(flavour: Flavour) {
     let (report, queue, state) = run_queue(flavour, false, 3).await;
     assert_ended_well(&report, &queue);
-    report.tasks.iter().for_each(assert_waited);
+    queue.flaky.iter().for_each(|id| assert_waited(report.task(id).unwrap()));
     let rows = audit(state.path());
     for id in &queue.hopeless {
         let of_task = |action: &str| {
@@ -159,10 +169,13 @@ async fn a_flaky_queue_ends_well_on_a_bad_line_to_alist() {
 async fn bad_line_ends_well(flavour: Flavour) {
     let (report, queue, state) = run_queue(flavour, true, 5).await;
     assert_ended_well(&report, &queue);
-    report.tasks.iter().for_each(assert_waited);
+    queue.flaky.iter().for_each(|id| assert_waited(report.task(id).unwrap()));
     // No call was made twice for one intent: a task was in at most as many calls as it has rows.
     let mut calls: HashMap<&str, usize> = HashMap::new();
-    let acting = report.calls.iter().filter(|call| call.endpoint == Endpoint::RetrySome);
+    // One that was turned away with a 401 was not carried out, and goes out again.
+    let acting = report.calls.iter().filter(|call| {
+        call.endpoint == Endpoint::RetrySome && !matches!(call.fault, Some((Fault::Code401, _)))
+    });
     for id in acting.flat_map(|call| &call.ids) {
         *calls.entry(id).or_default() += 1;
     }

@@ -36,7 +36,7 @@ const QUIET_LOOKS: u32 = 3;
 #[derive(Debug, clap::Args)]
 pub struct DemoArgs {
     /// How many seconds of the demo pass in one real second
-    #[arg(long, value_name = "N", default_value_t = 60, value_parser = clap::value_parser!(u32).range(1..=600))]
+    #[arg(long, value_name = "N", default_value_t = 120, value_parser = clap::value_parser!(u32).range(1..=600))]
     speed: u32,
     /// End once nothing is left to do, with a summary
     #[arg(long)]
@@ -257,7 +257,7 @@ async fn settle(sandbox: &Sandbox, shown: &Shown, end: bool) {
 fn summary(sandbox: &Sandbox, shown: &Shown) -> Exit {
     let report = sandbox.with_model(|model| model.report());
     let mut states: BTreeMap<String, usize> = BTreeMap::new();
-    for task in report.tasks.iter() {
+    for task in &report.tasks {
         let state = if task.listed {
             State::from_number(task.state.number()).to_string()
         } else {

@@ -30,11 +30,11 @@ pub struct Args {
 #[derive(Clone, Debug, clap::Args)]
 #[command(next_help_heading = "Common options")]
 pub struct Common {
-    /// The rules file [default: $TASKWARDEN_CONFIG, ./rules.yaml, the user's and then the system's
+    /// The rules file [default: `$TASKWARDEN_CONFIG`, `./rules.yaml`, the user's and then the system's
     /// config folder]
     #[arg(short, long, global = true, value_name = "FILE")]
     pub config: Option<PathBuf>,
-    /// Where the daemon keeps its memory [default: $STATE_DIRECTORY, then the user's state folder]
+    /// Where the daemon keeps its memory [default: `$STATE_DIRECTORY`, then the user's state folder]
     #[arg(long, global = true, value_name = "DIR")]
     pub state_dir: Option<PathBuf>,
     /// How results are printed; `json` is one object a line

@@ -55,8 +55,11 @@ impl FollowedFile {
         self.poke.clone()
     }
 
-    /// Waits until the file has another content than before, and returns it, or why it cannot be
-    /// read (once for each spell of that).
+    /// Waits until the file has another content than before, and returns it.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be read; once for each spell of that.
     pub async fn changed(&mut self) -> io::Result<String> {
         loop {
             // A missing sender cannot be: `self` holds one.

@@ -11,6 +11,7 @@ pub mod decide;
 pub mod memory;
 pub mod name;
 pub mod predicate;
+mod redact;
 pub mod rule;
 pub mod schedule;
 pub mod task;

@@ -251,11 +251,11 @@ impl Reader<'_> {
 
     fn class_ref(&mut self, at: At<'_>) -> Option<Class> {
         let text = self.text(at)?;
-        if super::BUILT_IN_CLASSES.contains(&text) || self.classes.contains(text) {
-            return Some(super::class_named(text));
+        if Class::KNOWN.iter().any(|class| class.as_str() == text) || self.classes.contains(text) {
+            return Some(Class::from(text));
         }
         let own: Vec<String> = self.classes.iter().cloned().collect();
-        let names = super::BUILT_IN_CLASSES.into_iter().chain(own.iter().map(String::as_str));
+        let names = Class::KNOWN.iter().map(Class::as_str).chain(own.iter().map(String::as_str));
         let message = format!("there is no class of errors `{}`", shorten(text));
         let finding = self.report(Code::UnknownClass, at.span, message);
         suggest(finding, text, names);

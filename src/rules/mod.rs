@@ -147,7 +147,7 @@ impl Reader<'_> {
         }
         lints::lint(self, &drafts);
         let shown_classes = shown_classes(&classes);
-        let table = class_table(classes);
+        let table = ClassTable::with_overrides(classes);
         let server_modes =
             servers.iter().map(|server| (server.name.clone(), server.mode)).collect();
         let rules = drafts.into_iter().map(|draft| draft.rule).collect();
@@ -204,42 +204,11 @@ impl Reader<'_> {
             if let Some(patterns) = self.regexes(at)
                 && fine
             {
-                classes.push((class_named(name), patterns));
+                classes.push((Class::from(name), patterns));
             }
         }
         classes
     }
-}
-
-/// The classes that there are without a file.
-const BUILT_IN_CLASSES: [&str; 13] = [
-    "throttled",
-    "network",
-    "timeout",
-    "auth",
-    "quota",
-    "storage_full",
-    "not_found",
-    "exists",
-    "blocked",
-    "server_error",
-    "interrupted",
-    "canceled",
-    "unknown",
-];
-
-fn class_named(name: &str) -> Class {
-    match name {
-        "throttled" => Class::Throttled,
-        "canceled" => Class::Canceled,
-        "interrupted" => Class::Interrupted,
-        "unknown" => Class::Unknown,
-        other => Class::Other(other.into()),
-    }
-}
-
-fn class_table(_own: Vec<(Class, Vec<Regex>)>) -> ClassTable {
-    ClassTable
 }
 
 /// The classes of a file in one form for one meaning.

@@ -148,8 +148,10 @@ impl Event {
             Self::ServerAway { .. } | Self::StoreAway { .. } | Self::ReloadRefused { .. } => {
                 Level::Error
             }
-            Self::KindUnread { .. } | Self::GaveUp { .. } | Self::ClockSkew { .. } => Level::Warn,
-            Self::Breaker { open_until: Some(_), .. } => Level::Warn,
+            Self::KindUnread { .. }
+            | Self::GaveUp { .. }
+            | Self::ClockSkew { .. }
+            | Self::Breaker { open_until: Some(_), .. } => Level::Warn,
             Self::Acted(row) => match row.outcome {
                 Outcome::Ineffective | Outcome::Unknown | Outcome::Rejected => Level::Warn,
                 _ if row.action == "notify" => Level::Warn,
@@ -203,8 +205,7 @@ impl fmt::Display for Event {
                     "{server}: its clock is {by} {word} ours; its times are corrected for that"
                 )
             }
-            Self::Acted(row) => write_row(f, row),
-            Self::GaveUp { row, .. } => write_row(f, row),
+            Self::Acted(row) | Self::GaveUp { row, .. } => write_row(f, row),
             Self::Breaker { server, rule, key, open_until: Some(until) } => {
                 write!(f, "{server}: rule `{rule}` leaves {} alone until {until}", printable(key))
             }

@@ -30,8 +30,11 @@ const REFUSED_FIRST: SignedDuration = SignedDuration::from_mins(15);
 const REFUSED_MAX: SignedDuration = SignedDuration::from_hours(24);
 const LOCKED_FIRST: SignedDuration = SignedDuration::from_mins(5);
 const LOCKED_MAX: SignedDuration = SignedDuration::from_hours(1);
-const PROBE_FIRST: SignedDuration = SignedDuration::from_mins(1);
-const PROBE_MAX: SignedDuration = SignedDuration::from_hours(1);
+// A static token that is tried in vain is not counted by the servers, unlike a login.
+const PROBE_FIRST: SignedDuration = SignedDuration::from_secs(15);
+const PROBE_MAX: SignedDuration = SignedDuration::from_mins(10);
+const LOGIN_AGAIN_FIRST: SignedDuration = SignedDuration::from_mins(1);
+const LOGIN_AGAIN_MAX: SignedDuration = SignedDuration::from_hours(1);
 
 /// Length and period of the codes that the servers take (RFC 6238 with its defaults).
 const TOTP_STEP_SECONDS: u64 = 30;
@@ -254,9 +257,14 @@ impl State {
     }
 
     /// Puts the next probe off, longer each time.
-    fn put_off(&mut self, now: Timestamp, reason: String) -> Timestamp {
+    fn put_off(
+        &mut self,
+        now: Timestamp,
+        (first, max): (SignedDuration, SignedDuration),
+        reason: String,
+    ) -> Timestamp {
         let count = self.probe.as_ref().map_or(0, |probe| probe.count);
-        let until = after(now, PROBE_FIRST, count, PROBE_MAX);
+        let until = after(now, first, count, max);
         self.probe = Some(Probe { count: count + 1, until, reason });
         until
     }
@@ -339,7 +347,8 @@ impl Entry {
         text
     }
 
-    /// The static token, if that is the way in; `rejected` is the generation that was just refused.
+    /// The static token, if that is the way in; `rejected` is the generation that was just refused,
+    /// which is tried once more, since a server that starts or a proxy may refuse it by mistake.
     pub(super) fn static_pass(
         &self,
         at: &At,
@@ -372,16 +381,6 @@ impl Entry {
                 return Ok(state.hold(token));
             }
         };
-        let waiting = state.probe.as_ref().is_some_and(|probe| now < probe.until);
-        if rejected == Some(held.generation) && !waiting {
-            state.put_off(
-                now,
-                format!(
-                    "the token from {source} is refused (401): copy the server's token again, \
-                     without a `Bearer` before it"
-                ),
-            );
-        }
         match &state.probe {
             Some(probe) if now < probe.until => Err(Error::AuthRefused {
                 at: at.clone(),
@@ -556,7 +555,8 @@ impl Entry {
         }
     }
 
-    /// A token that was got a moment ago is refused as well: another one would fare no better.
+    /// A token is refused for the second time in a row, or one that was got a moment ago: another try
+    /// would fare no better.
     pub(super) fn refused_again(&self, at: &At, generation: u64, message: &str) -> Error {
         let mut state = self.state();
         if state.held.as_ref().is_some_and(|held| held.generation == generation)
@@ -564,8 +564,20 @@ impl Entry {
         {
             state.held = None;
         }
-        let reason = format!("a new token is refused as well (401): {message}");
-        let until = state.put_off(self.clock.now(), reason.clone());
+        let (waits, reason) = match &self.auth {
+            Auth::Token(source) => (
+                (PROBE_FIRST, PROBE_MAX),
+                format!(
+                    "the token from {source} is refused (401): copy the server's token again, \
+                     without a `Bearer` before it"
+                ),
+            ),
+            Auth::Password { .. } => (
+                (LOGIN_AGAIN_FIRST, LOGIN_AGAIN_MAX),
+                format!("a new token is refused as well (401): {message}"),
+            ),
+        };
+        let until = state.put_off(self.clock.now(), waits, reason.clone());
         Error::AuthRefused { at: at.clone(), reason, until: Some(until) }
     }
 }
