@@ -281,3 +281,22 @@ proptest::proptest! {
         proptest::prop_assert_eq!(revision(&changed), revision(text));
     }
 }
+
+#[test]
+fn the_documentation_of_codes_is_what_explain_says() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/codes.md");
+    let mut pages = "# The findings of `taskwarden check`\n\n\
+        Each has a stable code. `taskwarden check --explain CODE` prints its page. This file is made \
+        from the same texts: after a change run `UPDATE_DOCS=1 cargo test --test rules`.\n"
+        .to_owned();
+    for code in Code::ALL {
+        pages.push_str("\n#");
+        pages.push_str(&code.page());
+    }
+    if std::env::var_os("UPDATE_DOCS").is_some() {
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(&path, &pages).unwrap();
+    }
+    let written = fs::read_to_string(&path).unwrap_or_default();
+    assert!(written == pages, "docs/codes.md is out of date; run with UPDATE_DOCS=1");
+}
