@@ -98,7 +98,15 @@ impl Code {
     /// What `check --explain` says of it.
     #[must_use]
     pub fn page(self) -> String {
-        self.title().to_owned()
+        let page = super::pages::page(self);
+        format!(
+            "# {self}: {}\n\nSeverity: {}\n\n{}\n\nWrong:\n```yaml\n{}\n```\n\nRight:\n```yaml\n{}\n```\n",
+            self.title(),
+            self.severity().as_str(),
+            page.what,
+            page.wrong.trim_end(),
+            page.right.trim_end(),
+        )
     }
 }
 

@@ -216,6 +216,15 @@ fn never(reader: &mut Reader<'_>, draft: &Draft) {
                 let message = "a task that succeeded has no error to sort".to_owned();
                 told(site.key_span, message, because, "drop `class`, or ask for `state: failed`");
             }
+            Test::Mount(Side::Dst, _) => {
+                if let Some((kinds, span)) = kinds
+                    && kinds.iter().all(|kind| *kind == Kind::OfflineDownload)
+                {
+                    let message = "an offline download names a folder and no mount".to_owned();
+                    let other = Some((span, "the kind is given here"));
+                    told(site.key_span, message, other, "use `dst`, such as `dst: /media/**`");
+                }
+            }
             Test::Mount(Side::Src, _) | Test::Path(PathField::Src, _) => {
                 if let Some((kinds, span)) = kinds
                     && kinds.iter().all(|kind| no_source(kind, key == "src_mount"))
@@ -539,6 +548,7 @@ mod tests {
             "match: { size: '< 0' }, action: notify",
             "match: { all: [{ size: '> 2GiB' }, { size: '< 1GiB' }] }, action: notify",
             "match: { kind: upload, src_mount: /a }, action: notify",
+            "match: { kind: offline_download, dst_mount: /a }, action: notify",
             "match: { attempts: 3 }, max_attempts: 3, action: delete_some",
         ] {
             assert!(never(rule), "{rule}");

@@ -9,6 +9,7 @@ mod finding;
 mod keys;
 mod lints;
 mod matchers;
+mod pages;
 mod patterns;
 mod reader;
 mod revision;
@@ -18,7 +19,6 @@ mod suggest;
 mod values;
 mod yaml;
 
-use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use regex::Regex;
@@ -80,10 +80,9 @@ pub struct Config {
 /// Reads a rules file, with every problem in it.
 #[must_use]
 pub fn load(source: Source<'_>) -> Loaded {
-    let mut reader = Reader::new(source.text);
     let mut findings = Vec::new();
     let root = yaml::parse(source.text, &mut findings);
-    reader.findings = findings;
+    let mut reader = Reader::new(source.text, findings);
     let config = root.as_ref().and_then(|root| reader.file(root));
     if source.world_readable {
         for (span, message) in std::mem::take(&mut reader.literals) {
@@ -214,9 +213,10 @@ impl Reader<'_> {
 
 /// The classes of a file in one form for one meaning.
 fn shown_classes(classes: &[(Class, Vec<Regex>)]) -> String {
-    let shown: BTreeMap<String, Vec<&str>> = classes
+    // Their order stays: the first class that fits an error has it.
+    let shown: Vec<(&str, Vec<&str>)> = classes
         .iter()
-        .map(|(class, patterns)| (class.to_string(), patterns.iter().map(Regex::as_str).collect()))
+        .map(|(class, patterns)| (class.as_str(), patterns.iter().map(Regex::as_str).collect()))
         .collect();
     format!("{shown:?}")
 }
