@@ -135,6 +135,16 @@ pub enum Event {
     },
     /// The store works again.
     StoreBack,
+    /// The file that `audit_log:` names cannot be written.
+    AuditLogAway {
+        /// Why.
+        error: String,
+    },
+    /// A server's loop broke down by a defect of ours; it is started again.
+    LoopDied {
+        /// The server.
+        server: ServerName,
+    },
     /// The daemon ends.
     Stopping,
 }
@@ -145,9 +155,11 @@ impl Event {
     pub fn level(&self) -> Level {
         match self {
             Self::Polled { .. } => Level::Debug,
-            Self::ServerAway { .. } | Self::StoreAway { .. } | Self::ReloadRefused { .. } => {
-                Level::Error
-            }
+            Self::ServerAway { .. }
+            | Self::StoreAway { .. }
+            | Self::ReloadRefused { .. }
+            | Self::AuditLogAway { .. }
+            | Self::LoopDied { .. } => Level::Error,
             Self::KindUnread { .. }
             | Self::GaveUp { .. }
             | Self::ClockSkew { .. }
@@ -231,6 +243,14 @@ impl fmt::Display for Event {
                 write!(f, "nothing is done, because it cannot be written down: {error}")
             }
             Self::StoreBack => f.write_str("the store works again"),
+            Self::AuditLogAway { error } => {
+                write!(f, "{error}; the store has every row all the same")
+            }
+            Self::LoopDied { server } => write!(
+                f,
+                "{server}: its loop broke down, which is a defect of taskwarden; please report what \
+                 stands above; it starts again in a moment"
+            ),
             Self::Stopping => f.write_str("stopping"),
         }
     }
