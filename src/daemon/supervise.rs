@@ -18,7 +18,7 @@ use crate::engine::task::ServerName;
 use crate::rules::{AuthConfig, Config, Finding, SecretRef, ServerConfig, Severity, Source};
 use crate::store::{OpenError, Store, StoreError, WriteBatch};
 use crate::telemetry::{Event, Sink};
-use crate::upstream::{Auth, BuildError, Client, ClientSettings, SecretSource};
+use crate::upstream::{Auth, BuildError, Client, ClientSettings, SecretError, SecretSource};
 
 /// How long the loops have to end when the daemon is told to. They let go of a call in flight
 /// sooner, see [`super::act::GRACE`]; this leaves them the time to write that down, and ends before
@@ -64,6 +64,14 @@ pub enum StartError {
         server: ServerName,
         /// What is wrong.
         source: BuildError,
+    },
+    /// An environment variable that holds a secret is not set, and never will be in this process.
+    #[error("server `{server}`: {source}")]
+    Secret {
+        /// The server.
+        server: ServerName,
+        /// What is wrong.
+        source: SecretError,
     },
     /// The audit log of the rules file cannot be written.
     #[error(transparent)]
@@ -408,7 +416,12 @@ pub fn clients(
         .servers
         .iter()
         .map(|server| {
-            let client = Client::new(client_settings(server, options))
+            let settings = client_settings(server, options);
+            settings
+                .auth
+                .check_variables()
+                .map_err(|source| StartError::Secret { server: server.name.clone(), source })?;
+            let client = Client::new(settings)
                 .map_err(|source| StartError::Client { server: server.name.clone(), source })?;
             Ok((server.name.clone(), Arc::new(client)))
         })

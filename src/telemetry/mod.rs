@@ -192,19 +192,14 @@ impl fmt::Display for Event {
                     printable(&kinds.join(", "))
                 )
             }
-            Self::ServerAway { server, error, times: 1, .. } => {
-                write!(f, "{server}: {}", printable(error))
+            // The error begins with the server's name.
+            Self::ServerAway { error, times: 1, .. } => f.write_str(&printable(error)),
+            Self::ServerAway { error, times, since, .. } => {
+                let since = moment(*since);
+                write!(f, "{} (still failing, {times} times since {since})", printable(error))
             }
-            Self::ServerAway { server, error, times, since } => {
-                write!(
-                    f,
-                    "{server}: still failing, {times} times since {}: {}",
-                    moment(*since),
-                    printable(error)
-                )
-            }
-            Self::KindUnread { server, kind, error } => {
-                write!(f, "{server}: {kind} is left out of this tick: {}", printable(error))
+            Self::KindUnread { kind, error, .. } => {
+                write!(f, "{}; {kind} is left out of this tick", printable(error))
             }
             Self::Polled { server, tasks, waiting, .. } => {
                 write!(f, "{server}: {tasks} tasks, {waiting} of them wait for a rule's moment")
