@@ -14,10 +14,10 @@ use crate::telemetry::{Event, Sink};
 
 /// The file cannot be written.
 #[derive(Debug, thiserror::Error)]
-#[error("the audit log `{}` cannot be written: {source}", .path.display())]
+#[error("the audit log `{}` cannot be written: {cause}", .path.display())]
 pub struct CannotAppend {
     path: PathBuf,
-    source: io::Error,
+    cause: io::Error,
 }
 
 /// Where the lines go, if anywhere.
@@ -75,5 +75,5 @@ fn append(path: &Path, line: &str) -> Result<(), CannotAppend> {
     // Task names are nobody else's business.
     let file = OpenOptions::new().append(true).create(true).mode(0o600).open(path);
     file.and_then(|mut file| file.write_all(line.as_bytes()))
-        .map_err(|source| CannotAppend { path: path.to_owned(), source })
+        .map_err(|cause| CannotAppend { path: path.to_owned(), cause })
 }

@@ -58,20 +58,20 @@ pub enum StartError {
     #[error(transparent)]
     Store(#[from] StoreError),
     /// A server's settings make no client.
-    #[error("server `{server}`: {source}")]
+    #[error("server `{server}`: {cause}")]
     Client {
         /// The server.
         server: ServerName,
         /// What is wrong.
-        source: BuildError,
+        cause: BuildError,
     },
     /// An environment variable that holds a secret is not set, and never will be in this process.
-    #[error("server `{server}`: {source}")]
+    #[error("server `{server}`: {cause}")]
     Secret {
         /// The server.
         server: ServerName,
         /// What is wrong.
-        source: SecretError,
+        cause: SecretError,
     },
     /// The audit log of the rules file cannot be written.
     #[error(transparent)]
