@@ -420,9 +420,9 @@ pub fn clients(
             settings
                 .auth
                 .check_variables()
-                .map_err(|source| StartError::Secret { server: server.name.clone(), source })?;
+                .map_err(|cause| StartError::Secret { server: server.name.clone(), cause })?;
             let client = Client::new(settings)
-                .map_err(|source| StartError::Client { server: server.name.clone(), source })?;
+                .map_err(|cause| StartError::Client { server: server.name.clone(), cause })?;
             Ok((server.name.clone(), Arc::new(client)))
         })
         .collect()
