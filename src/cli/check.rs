@@ -19,8 +19,13 @@ pub struct CheckArgs {
 }
 
 pub(super) fn run(common: &Common, args: &CheckArgs) -> Result<Exit, Failure> {
-    let files =
-        if args.files.is_empty() { vec![paths::config_path(common)?] } else { args.files.clone() };
+    // Whatever keeps a file from being checked fails the check; 78 is for the daemon.
+    let failed = |failure| Failure { exit: Exit::Findings, ..failure };
+    let files = if args.files.is_empty() {
+        vec![paths::config_path(common).map_err(failed)?]
+    } else {
+        args.files.clone()
+    };
     let (mut errors, mut warnings) = (0, 0);
     let mut all = Vec::new();
     for file in &files {
@@ -32,8 +37,7 @@ pub(super) fn run(common: &Common, args: &CheckArgs) -> Result<Exit, Failure> {
                 .map_err(|error| Failure::new(Exit::Usage, error))?;
             crate::rules::load(Source::new("<stdin>", &text))
         } else {
-            let file = paths::read_rules(file)
-                .map_err(|failure| Failure { exit: Exit::Findings, ..failure })?;
+            let file = paths::read_rules(file).map_err(failed)?;
             crate::rules::load(file.source(&file.path.display().to_string()))
         };
         for finding in &loaded.findings {

@@ -3,6 +3,8 @@
 #![allow(unreachable_pub, reason = "a module of test binaries has no outside")]
 #![allow(dead_code, reason = "each test file uses its own part of it")]
 
+pub mod process;
+
 use std::path::Path;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex};
