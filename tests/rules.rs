@@ -244,7 +244,7 @@ fn findings_for_machines() {
             .replace("# ", "defaults: # ");
     let loaded = load(Source::new("my rules/ä,b.yaml", &text));
     let sarif: serde_json::Value =
-        serde_json::from_str(&findings::sarif(&[loaded.clone()])).unwrap();
+        serde_json::from_str(&findings::sarif(std::slice::from_ref(&loaded))).unwrap();
     let results = serde_json::to_string_pretty(&sarif["runs"][0]["results"]).unwrap();
     let rules = sarif["runs"][0]["tool"]["driver"]["rules"].as_array().unwrap().len();
     assert_eq!(rules, Code::ALL.len());
