@@ -160,7 +160,7 @@ fn never(reader: &mut Reader<'_>, draft: &Draft) {
             finding.related(other, words);
         }
     };
-    for site in &draft.sites.leaves {
+    for site in draft.sites.leaves.iter().filter(|site| !site.negated) {
         if let Some(why) = hopeless(&site.leaf.test, &draft.rule) {
             told(
                 site.span,
@@ -296,9 +296,8 @@ struct Range {
 
 impl Range {
     fn overlap(&self, other: &Self) -> Option<()> {
-        let below = |a: &Self, b: &Self| {
-            a.high < b.low || (a.high <= b.low && a.high >= b.low && (a.open_high || b.open_low))
-        };
+        let below =
+            |a: &Self, b: &Self| a.high < b.low || (a.high <= b.low && (a.open_high || b.open_low));
         (!below(self, other) && !below(other, self)).then_some(())
     }
 
@@ -388,12 +387,13 @@ fn keeps_its_tasks(earlier: &Rule, later: &Rule) -> bool {
     earlier.condition.leaves(false, &mut |leaf, _| asks_attempts |= leaf.key == "attempts");
     // A retry leaves what a person canceled to other rules; and two in a row without effect end it.
     let retry = earlier.action.effect() == Effect::Retry && !earlier.action.is_whole_kind();
-    !earlier.continues
-        && !(lets_go && counts)
-        && !asks_attempts
-        && (!retry || later.action.effect() == Effect::Retry)
-        && (earlier.mode == Mode::Live
-            || (earlier.mode == Mode::DryRun && later.mode == Mode::DryRun))
+    if earlier.continues || asks_attempts || (lets_go && counts) {
+        return false;
+    }
+    if retry && later.action.effect() != Effect::Retry {
+        return false;
+    }
+    earlier.mode == Mode::Live || (earlier.mode == Mode::DryRun && later.mode == Mode::DryRun)
 }
 
 fn is_state(predicate: &Predicate) -> bool {
@@ -470,7 +470,8 @@ mod tests {
         let mut text =
             "version: 1\nservers: [{ name: s, url: 'http://x', token: t }]\nrules:\n".to_owned();
         for (index, rule) in rules.iter().enumerate() {
-            text.push_str(&format!("  - {{ name: r{index}, {rule} }}\n"));
+            let line = format!("  - {{ name: r{index}, {rule} }}\n");
+            text.push_str(&line);
         }
         let loaded = load(Source::new("x", &text));
         for finding in &loaded.findings {

@@ -14,6 +14,7 @@ mod patterns;
 mod reader;
 mod revision;
 mod rule;
+mod schema;
 mod servers;
 mod suggest;
 mod values;
@@ -25,6 +26,7 @@ use regex::Regex;
 
 pub use codes::{Code, UnknownCode};
 pub use finding::{Finding, Related, Severity, Span};
+pub use schema::schema;
 pub use servers::{AuthConfig, SecretRef, ServerConfig};
 
 use crate::engine::class::{Class, ClassTable};

@@ -294,7 +294,7 @@ mod tests {
 
     fn has(code: Code, lines: &str) -> bool {
         let text = if lines.starts_with("- ") {
-            let indented: String = lines.lines().map(|line| format!("  {line}\n")).collect();
+            let indented = format!("  {}\n", lines.replace('\n', "\n  "));
             format!(
                 "version: 1\nservers: [{{ name: home, url: 'http://x', token: {{ env: T }} }}]\nrules:\n{indented}"
             )
