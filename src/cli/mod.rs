@@ -8,6 +8,7 @@ pub mod findings;
 pub mod paths;
 pub mod plan;
 pub mod run;
+pub mod schema;
 pub mod screen;
 
 use std::path::PathBuf;
@@ -84,6 +85,7 @@ enum Command {
     Check(check::CheckArgs),
     Plan(plan::PlanArgs),
     Audit(audit::AuditArgs),
+    Schema(schema::SchemaArgs),
 }
 
 /// How a command ended.
@@ -148,6 +150,7 @@ pub fn main(args: Args) -> Exit {
         Command::Check(args) => check::run(&common, &args),
         Command::Plan(args) => plan::run(&common, &args),
         Command::Audit(args) => audit::run(&common, &args),
+        Command::Schema(args) => Ok(schema::run(&args)),
     };
     result.unwrap_or_else(|failure| {
         screen::say(&format!("error: {:#}", failure.error));

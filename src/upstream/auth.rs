@@ -156,8 +156,9 @@ impl Auth {
                 [Some(password), totp.as_ref()].into_iter().flatten().collect()
             }
         };
-        let variables = sources.into_iter().filter(|source| matches!(source, SecretSource::Env(_)));
-        variables.map(|variable| variable.read().map(drop)).collect()
+        let mut variables =
+            sources.into_iter().filter(|source| matches!(source, SecretSource::Env(_)));
+        variables.try_for_each(|variable| variable.read().map(drop))
     }
 }
 
