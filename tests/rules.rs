@@ -421,3 +421,14 @@ fn the_schema_accepts_what_the_reader_accepts_and_sees_mistakes_of_form() {
         }
     }
 }
+
+#[test]
+fn the_schema_in_the_docs_is_the_one_that_is_printed() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/rules.schema.json");
+    let schema = format!("{:#}\n", taskwarden::rules::schema());
+    if std::env::var_os("UPDATE_DOCS").is_some() {
+        fs::write(&path, &schema).unwrap();
+    }
+    let written = fs::read_to_string(&path).unwrap_or_default();
+    assert!(written == schema, "docs/rules.schema.json is out of date; run with UPDATE_DOCS=1");
+}
