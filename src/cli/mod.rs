@@ -7,6 +7,7 @@ pub mod demo;
 pub mod findings;
 pub mod paths;
 pub mod plan;
+pub mod reference;
 pub mod run;
 pub mod schema;
 pub mod screen;
@@ -86,6 +87,8 @@ enum Command {
     Plan(plan::PlanArgs),
     Audit(audit::AuditArgs),
     Schema(schema::SchemaArgs),
+    Completions(reference::CompletionsArgs),
+    Man(reference::ManArgs),
 }
 
 /// How a command ended.
@@ -151,6 +154,8 @@ pub fn main(args: Args) -> Exit {
         Command::Plan(args) => plan::run(&common, &args),
         Command::Audit(args) => audit::run(&common, &args),
         Command::Schema(args) => Ok(schema::run(&args)),
+        Command::Completions(args) => Ok(reference::completions(&args)),
+        Command::Man(args) => reference::man(&args),
     };
     result.unwrap_or_else(|failure| {
         screen::say(&format!("error: {:#}", failure.error));
