@@ -105,3 +105,179 @@ fn every_finding_says_its_mend() {
         }
     }
 }
+
+const HEAD: &str =
+    "version: 1\nservers: [{ name: s, url: 'http://x', token: { env: T } }]\nrules:\n";
+
+fn revision(text: &str) -> String {
+    let loaded = check(text);
+    let config = loaded.config.as_ref();
+    config
+        .unwrap_or_else(|| panic!("{text}\n{}", findings::human(&loaded, false)))
+        .rules
+        .revision
+        .clone()
+}
+
+#[test]
+fn the_revision_follows_the_meaning_and_not_the_form() {
+    let of = |rules: &str| revision(&format!("{HEAD}{rules}"));
+    let one = of("  - { name: a, match: { kind: [copy, move], state: failed }, action: notify }\n");
+    for same in [
+        "  - action: notify # comment\n    match:\n      state: [failed]\n      kind: [move, copy]\n    name: 'a'\n",
+        "  - name: a\n    match: { all: [{ kind: [copy, move] }, { any: [{ state: failed }] }] }\n    action: notify\n",
+        "  - name: a\n    continue: false\n    mode: live\n    backoff: { initial: 60s }\n    match: { kind: [copy, move], state: failed }\n    action: notify\n",
+    ] {
+        assert_eq!(of(same), one, "{same}");
+    }
+    for other in [
+        "  - { name: b, match: { kind: [copy, move], state: failed }, action: notify }\n",
+        "  - { name: a, match: { kind: [copy], state: failed }, action: notify }\n",
+        "  - { name: a, match: { kind: [copy, move], state: failed }, action: delete_some }\n",
+        "  - { name: a, match: { kind: [copy, move], state: failed, dst: /a }, action: notify }\n",
+        "  - { name: a, match: { kind: [copy, move], state: failed }, action: notify, mode: off }\n",
+        "  - { name: a, match: { not: { kind: [copy, move], state: failed } }, action: notify }\n",
+    ] {
+        assert_ne!(of(other), one, "{other}");
+    }
+    let (a, b) = (
+        "  - { name: a, match: { kind: copy }, action: notify }\n",
+        "  - { name: b, match: { kind: move }, action: notify }\n",
+    );
+    assert_ne!(of(&format!("{a}{b}")), of(&format!("{b}{a}")), "the order of rules counts");
+    assert_eq!(one.len(), 12);
+}
+
+#[test]
+fn defaults_are_merged_field_by_field() {
+    let text = format!(
+        "{}defaults:\n  backoff: {{ initial: 2m, factor: 3 }}\n  limits: {{ per_hour: none }}\n",
+        format_args!(
+            "{HEAD}  - {{ name: a, match: {{ kind: copy }}, action: retry_some, max_attempts: 3, backoff: {{ factor: 4 }}, limits: {{ per_tick: 7 }} }}\n"
+        )
+    );
+    let rule = check(&text).config.unwrap().rules.rules.remove(0);
+    assert_eq!(rule.backoff.initial.as_secs(), 120);
+    assert_eq!(rule.backoff.factor.to_bits(), 4.0_f64.to_bits());
+    assert_eq!(rule.backoff.max.as_secs(), 6 * 3600);
+    assert_eq!((rule.limits.per_tick, rule.limits.per_hour), (Some(7), None));
+    let breaker = rule.breaker.unwrap();
+    assert!(breaker.only_throttled);
+    assert_eq!(
+        (breaker.open_after, breaker.within.as_secs(), breaker.cool_down.as_secs()),
+        (5, 1200, 1200)
+    );
+}
+
+#[test]
+fn columns_count_characters() {
+    let text =
+        format!("{HEAD}  - {{ name: '清理任务', match: {{ 种类: copy }}, action: notify }}\n");
+    let loaded = check(&text);
+    let finding = loaded.findings.iter().find(|f| f.code == Code::UnknownKey).unwrap();
+    assert_eq!((finding.line, finding.column, finding.end_column), (4, 30, 32));
+    assert_eq!(&text[finding.span.range()], "种类");
+}
+
+#[test]
+fn a_secret_in_a_private_file_is_no_finding() {
+    let text = "version: 1\nservers: [{ name: s, url: 'http://x', token: abc }]\nrules: [{ name: a, match: { kind: copy }, action: notify }]\n";
+    assert_eq!(load(Source::new("x", text)).findings, []);
+}
+
+#[test]
+fn hostile_texts_are_read_in_linear_time() {
+    let size: usize = 1 << 18;
+    let texts = [
+        format!("{HEAD}  - name: {}\n", "x".repeat(4 * size)),
+        format!("# {}\n{HEAD}", "x".repeat(4 * size)),
+        "[".repeat(size),
+        "{a: ".repeat(size / 4),
+        "- ".repeat(size / 2),
+        "[a,".repeat(size / 3),
+        "a\n".repeat(size / 2),
+        "token:".repeat(size / 6),
+        "x://@".repeat(size / 5),
+        format!("[{}]", "x,".repeat(size)),
+        format!("{HEAD}{}", "  - name: a\n".repeat(5_000)),
+        format!(
+            "{HEAD}{}",
+            "  - { name: a, match: { error: '(\\w{50}){5}' }, action: notify }\n".repeat(2_000)
+        ),
+        format!(
+            "{HEAD}  - {{ name: a, match: {}{}, action: notify }}\n",
+            "{ not: ".repeat(100),
+            "}".repeat(100)
+        ),
+        format!("{{{}}}", (0..20_000).map(|n| format!("k{n}: 1, ")).collect::<String>()),
+        format!(
+            "{HEAD}  - {{ name: a, match: {{ error: '{}' }}, action: notify }}\n",
+            "(".repeat(size)
+        ),
+        format!("{HEAD}  - {{ name: a, schedule: '{}' }}\n", "1 ".repeat(size)),
+    ];
+    for text in texts {
+        let start = std::time::Instant::now();
+        let loaded = check(&text);
+        let shown = findings::human(&loaded, false);
+        let took = start.elapsed();
+        // A debug build on a busy machine; what is not linear takes minutes.
+        assert!(took.as_secs() < 20, "{took:?} for {}", &text[..text.len().min(200)]);
+        assert!(loaded.config.is_none() || !shown.contains("error"));
+    }
+}
+
+proptest::proptest! {
+    #[test]
+    fn no_bytes_panic(bytes: Vec<u8>) {
+        let text = String::from_utf8_lossy(&bytes);
+        let loaded = check(&text);
+        findings::human(&loaded, false);
+        proptest::prop_assert!(loaded.config.is_none());
+    }
+
+    #[test]
+    fn no_yaml_like_text_panics(text in "([a-z]{1,6}: ?|- |\\{|\\}|\\[|\\]|,|'|\"|\\||>|&a|\\*a|<<|!|#|\n|  |\t|中|\\\\|[0-9]{1,3}|version: 1\n|rules:\n|match: |action: retry\n){0,60}") {
+        let loaded = check(&text);
+        findings::human(&loaded, false);
+        for finding in &loaded.findings {
+            proptest::prop_assert!(text.get(finding.span.range()).is_some());
+        }
+    }
+
+    #[test]
+    fn a_file_cut_or_changed_anywhere_is_read_without_a_panic(
+        at in 0_usize..3000, with in "\\PC{0,3}", cut: bool,
+    ) {
+        let text = include_str!("rules/good/everything.yaml");
+        let at = (0..=at.min(text.len())).rev().find(|at| text.is_char_boundary(*at)).unwrap();
+        let rest = if cut { "" } else { &text[at..] };
+        let text = format!("{}{with}{rest}", &text[..at]);
+        let loaded = check(&text);
+        findings::human(&loaded, false);
+        findings::json(&loaded);
+        let fails = loaded.findings.iter().any(|f| f.severity.as_str() == "error");
+        proptest::prop_assert_eq!(loaded.config.is_none(), fails);
+    }
+
+    #[test]
+    fn comments_and_blank_lines_never_change_the_revision(lines: Vec<u8>) {
+        let text = include_str!("rules/good/everything.yaml");
+        let mut changed = String::new();
+        for (index, line) in text.lines().enumerate() {
+            match lines.get(index).map(|byte| byte % 4) {
+                Some(0) => changed.push_str("# a comment: [\n"),
+                Some(1) => changed.push('\n'),
+                Some(2) => {
+                    changed.push_str(line);
+                    changed.push_str("   # behind\n");
+                    continue;
+                }
+                _ => {}
+            }
+            changed.push_str(line);
+            changed.push('\n');
+        }
+        proptest::prop_assert_eq!(revision(&changed), revision(text));
+    }
+}

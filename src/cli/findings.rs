@@ -70,9 +70,21 @@ fn message(renderer: &Renderer, loaded: &Loaded, finding: &Finding) -> String {
 
 /// The lines that hold a span, and the byte they begin at; none when they are too long to show.
 fn lines(text: &str, span: Span) -> Option<(usize, &str)> {
-    let before = text.get(..span.start)?;
-    let start = before.rfind('\n').map_or(0, |at| at + 1);
-    let end = text.get(span.end..)?.find('\n').map_or(text.len(), |at| span.end + at);
+    // Looked for no further than what may be shown, so that many findings on one endless line
+    // stay cheap.
+    let bytes = text.as_bytes();
+    let floor = span.start.saturating_sub(LONGEST_SHOWN);
+    let start = match bytes.get(floor..span.start)?.iter().rposition(|byte| *byte == b'\n') {
+        Some(at) => floor + at + 1,
+        None if floor == 0 => 0,
+        None => return None,
+    };
+    let ceiling = (span.end + LONGEST_SHOWN).min(bytes.len());
+    let end = match bytes.get(span.end..ceiling)?.iter().position(|byte| *byte == b'\n') {
+        Some(at) => span.end + at,
+        None if ceiling == bytes.len() => bytes.len(),
+        None => return None,
+    };
     let shown = text.get(start..end)?;
     let mark = shown.len() - shown.trim_start_matches('\u{feff}').len();
     (shown.len() <= LONGEST_SHOWN)

@@ -80,10 +80,9 @@ pub struct Config {
 /// Reads a rules file, with every problem in it.
 #[must_use]
 pub fn load(source: Source<'_>) -> Loaded {
-    let mut reader = Reader::new(source.text);
     let mut findings = Vec::new();
     let root = yaml::parse(source.text, &mut findings);
-    reader.findings = findings;
+    let mut reader = Reader::new(source.text, findings);
     let config = root.as_ref().and_then(|root| reader.file(root));
     if source.world_readable {
         for (span, message) in std::mem::take(&mut reader.literals) {

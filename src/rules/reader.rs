@@ -19,7 +19,7 @@ use crate::engine::predicate::format_duration;
 
 /// What all patterns of a file may cost together, in automaton states more or less: some thousands
 /// of ordinary ones.
-const PATTERN_BUDGET: u64 = 5_000_000;
+const PATTERN_BUDGET: u64 = 2_000_000;
 
 /// What the reading of one file gathers.
 pub(super) struct Reader<'a> {
@@ -36,6 +36,7 @@ pub(super) struct Reader<'a> {
     /// Secrets in the file itself: where, and what to say when everyone can read it.
     pub(super) literals: Vec<(Span, String)>,
     pattern_cost: u64,
+    errors: usize,
 }
 
 /// A value under its key.
@@ -171,16 +172,18 @@ impl Place {
 }
 
 impl<'a> Reader<'a> {
-    pub(super) fn new(source: &'a str) -> Self {
+    pub(super) fn new(source: &'a str, findings: Vec<Finding>) -> Self {
+        let errors = findings.iter().filter(|f| f.severity == Severity::Error).count();
         Self {
             source,
-            findings: Vec::new(),
+            findings,
             secrets: Vec::new(),
             servers: BTreeSet::new(),
             kinds: BTreeSet::new(),
             classes: BTreeSet::new(),
             literals: Vec::new(),
             pattern_cost: 0,
+            errors,
         }
     }
 
@@ -191,13 +194,14 @@ impl<'a> Reader<'a> {
         message: impl Into<String>,
     ) -> &mut Finding {
         let at = self.findings.len();
+        self.errors += usize::from(code.severity() == Severity::Error);
         self.findings.push(Finding::new(code, span, message));
         &mut self.findings[at]
     }
 
     /// How many errors there are so far.
     pub(super) fn errors(&self) -> usize {
-        self.findings.iter().filter(|finding| finding.severity == Severity::Error).count()
+        self.errors
     }
 
     pub(super) fn fault(&mut self, at: At<'_>, fault: Fault) {
@@ -452,8 +456,12 @@ impl<'a> Reader<'a> {
             self.report(Code::ControlCharacter, span, message)
                 .help("write the expression in single quotes, where `\\b` stays `\\b`");
         }
-        match patterns::regex(text) {
-            Ok((regex, cost)) => self.spend(at, cost).then_some(regex),
+        // Weighed before it is compiled: what is compiled must be affordable.
+        let weighed = patterns::regex_cost(text);
+        match weighed
+            .and_then(|cost| self.spend(at, cost).then(|| patterns::regex(text)).transpose())
+        {
+            Ok(regex) => regex,
             Err(fault) => {
                 self.fault(at, fault);
                 None
@@ -495,7 +503,7 @@ impl<'a> Reader<'a> {
                 bare => bare,
             };
             match patterns::glob(if mounts { bare } else { text }) {
-                Ok(glob) => reader.spend(item, 20 * text.len() as u64).then_some(glob),
+                Ok(glob) => reader.spend(item, 200 + 20 * text.len() as u64).then_some(glob),
                 Err(fault) => {
                     reader.fault(item, fault);
                     None
