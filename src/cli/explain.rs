@@ -21,7 +21,7 @@ use crate::engine::memory::{Memory, Snapshot};
 use crate::engine::predicate::{PredicateTrace, format_duration};
 use crate::engine::rule::{Action, Mode, RuleSet};
 use crate::engine::task::{Kind, RuleName, ServerName, State, TaskId};
-use crate::engine::text::printable;
+use crate::engine::text::{moment as written, printable};
 use crate::engine::trace::{Gate, Look};
 use crate::rules::Config;
 use crate::store::{AuditFilter, Reader};
@@ -298,7 +298,9 @@ pub fn explain(
     kind: &Kind,
     id: &TaskId,
 ) -> Option<Explained> {
-    let trace = examine(rules, memory, snapshot, tick, kind, id).1?;
+    let (decision, trace) = examine(rules, memory, snapshot, tick, kind, id);
+    let trace = trace?;
+    let next = forecast::next(rules, memory, snapshot, tick, (&decision, &trace));
     let mut explained = Vec::new();
     let mut traces = trace.rules.into_iter().peekable();
     for rule in &rules.rules {
@@ -339,7 +341,6 @@ pub fn explain(
     let has = explained.iter().rfind(|rule| matches!(rule.verdict, "waits" | "acts" | "taken"));
     let lost = explained.iter().rfind(|rule| rule.verdict == "let_go");
     let owner = has.or(lost);
-    let next = forecast::next(rules, memory, snapshot, tick, kind, id);
     let judged =
         trace.class.as_ref().map(|_| rules.classes.judge(&trace.error, snapshot.flavour, trace.state));
     Some(Explained {
@@ -466,8 +467,8 @@ fn rule_lines(out: &mut String, task: &Explained, rule: &RuleExplained, now: Tim
             let before = before.map_or("an earlier rule".to_owned(), |before| {
                 format!("`{}`", printable(before.name.as_str()))
             });
-            let would = if matches { "would match, but" } else { "would not match, and" };
-            ("-", format!("{would} {before} has the task already"))
+            let would = if matches { "would match, but" } else { "does not match, and" };
+            ("-", format!("{would} {before} has the task"))
         }
         "no_match" => ("✗", "does not match".to_owned()),
         "let_go" => ("✗", "has let it go".to_owned()),
@@ -495,7 +496,7 @@ fn gate_text(gate: &Gate, now: Timestamp) -> String {
         Some(at) => {
             let moment = screen::local_time(at);
             let left = format_duration(until(now, at));
-            text.replace(&at.to_string(), &format!("{moment} (in {left})"))
+            text.replace(&written(at), &format!("{moment} (in {left})"))
         }
         None => text,
     };

@@ -9,11 +9,11 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 
-use super::decide::{Tick, examine};
+use super::decide::{Decision, Tick, examine};
 use super::memory::{Memory, Snapshot};
 use super::predicate::{Test, View};
 use super::rule::{Action, Rule, RuleSet};
-use super::task::{Kind, RuleName, TaskId};
+use super::task::RuleName;
 use super::trace::{Look, TaskTrace};
 
 /// What happens next.
@@ -31,59 +31,64 @@ pub struct Next {
 const MOST_MOMENTS: usize = 24;
 
 /// What happens next to a task; a `notify` only when nothing else does. `None` when nothing is
-/// known to happen: no rule wants the task, or what it waits for has no moment.
+/// known to happen: no rule wants the task, or what it waits for has no moment. `first` is what
+/// [`examine`] made of the task at the moment of `tick`.
 #[must_use]
 pub fn next(
     rules: &RuleSet,
     memory: &Memory,
     snapshot: &Snapshot,
     tick: Tick,
-    kind: &Kind,
-    id: &TaskId,
+    first: (&Decision, &TaskTrace),
 ) -> Option<Next> {
-    let mut memory = memory.clone();
+    let (decision, trace) = first;
     let mut told = None;
-    let mut moments = BTreeSet::from([tick.now]);
-    let mut looked = 0;
-    while let Some(now) = moments.pop_first() {
-        looked += 1;
+    if let Some(next) = happens(decision, trace, tick.now, &mut told) {
+        return Some(next);
+    }
+    let mut memory = memory.clone();
+    // A schedule begins to count at the first look.
+    memory.absorb(decision.memory.clone());
+    let mut moments: BTreeSet<Timestamp> = changes(rules, &memory, snapshot, trace, tick.now);
+    for _ in 0..MOST_MOMENTS {
+        let Some(now) = moments.pop_first() else { break };
         let tick = Tick { now, ..tick };
-        let (decision, trace) = examine(rules, &memory, snapshot, tick, kind, id);
+        let (decision, trace) = examine(rules, &memory, snapshot, tick, &trace.kind, &trace.id);
         let trace = trace?;
-        if let Some(give_up) =
-            decision.give_ups.iter().find(|lost| lost.kind == *kind && lost.task.id == *id)
-        {
-            return Some(Next { at: now, rule: give_up.rule.clone(), action: None });
+        if let Some(next) = happens(&decision, &trace, now, &mut told) {
+            return Some(next);
         }
-        for rule in trace.rules.iter().filter(|rule| acts(&rule.look, rule.gates.is_empty())) {
-            let action = decision
-                .actions
-                .iter()
-                .find(|planned| {
-                    planned.rule == rule.name
-                        && planned.kind == *kind
-                        && planned.task.as_ref().is_none_or(|task| task.id == *id)
-                })
-                .map(|planned| planned.action);
-            let Some(action) = action else { continue };
-            let next = Next { at: now, rule: rule.name.clone(), action: Some(action) };
-            if action != Action::Notify {
-                return Some(next);
-            }
-            told.get_or_insert(next);
-        }
-        if looked == 1 {
-            // A schedule begins to count at the first look.
-            memory.absorb(decision.memory);
-        }
-        if looked >= MOST_MOMENTS {
-            break;
-        }
-        moments.extend(
-            changes(rules, &memory, snapshot, &trace, now).into_iter().filter(|at| *at > now),
-        );
+        moments.extend(changes(rules, &memory, snapshot, &trace, now));
     }
     told
+}
+
+/// What a decision does to the task; a `notify` is put aside into `told`.
+fn happens(
+    decision: &Decision,
+    trace: &TaskTrace,
+    now: Timestamp,
+    told: &mut Option<Next>,
+) -> Option<Next> {
+    if let Some(give_up) =
+        decision.give_ups.iter().find(|lost| lost.kind == trace.kind && lost.task.id == trace.id)
+    {
+        return Some(Next { at: now, rule: give_up.rule.clone(), action: None });
+    }
+    for rule in trace.rules.iter().filter(|rule| acts(&rule.look, rule.gates.is_empty())) {
+        let planned = decision.actions.iter().find(|planned| {
+            planned.rule == rule.name
+                && planned.kind == trace.kind
+                && planned.task.as_ref().is_none_or(|task| task.id == trace.id)
+        });
+        let Some(action) = planned.map(|planned| planned.action) else { continue };
+        let next = Next { at: now, rule: rule.name.clone(), action: Some(action) };
+        if action != Action::Notify {
+            return Some(next);
+        }
+        told.get_or_insert(next);
+    }
+    None
 }
 
 fn acts(look: &Look, open: bool) -> bool {
@@ -97,8 +102,8 @@ fn changes(
     snapshot: &Snapshot,
     trace: &TaskTrace,
     now: Timestamp,
-) -> Vec<Timestamp> {
-    let mut moments = Vec::new();
+) -> BTreeSet<Timestamp> {
+    let mut moments = BTreeSet::new();
     for rule in &trace.rules {
         moments.extend(rule.due);
         moments.extend(rule.gates.iter().filter_map(super::trace::Gate::until));
@@ -108,6 +113,7 @@ fn changes(
         listed.into_iter().find(|task| task.id == trace.id),
         memory.task(&trace.kind, &trace.id),
     ) else {
+        moments.retain(|at| *at > now);
         return moments;
     };
     let (server, flavour) = (&snapshot.server, snapshot.flavour);
@@ -126,6 +132,7 @@ fn changes(
         });
         moments.extend(gives_up_at(rule, memory, trace, remembered.first_failed_at));
     }
+    moments.retain(|at| *at > now);
     moments
 }
 
