@@ -4,7 +4,11 @@
 pub mod audit;
 pub mod check;
 pub mod demo;
+pub mod described;
+pub mod explain;
 pub mod findings;
+pub mod live;
+pub mod match_;
 pub mod paths;
 pub mod plan;
 pub mod reference;
@@ -85,6 +89,8 @@ enum Command {
     Demo(demo::DemoArgs),
     Check(check::CheckArgs),
     Plan(plan::PlanArgs),
+    Explain(Box<explain::ExplainArgs>),
+    Match(Box<match_::MatchArgs>),
     Audit(audit::AuditArgs),
     Schema(schema::SchemaArgs),
     Completions(reference::CompletionsArgs),
@@ -152,6 +158,8 @@ pub fn main(args: Args) -> Exit {
         Command::Demo(args) => demo::run(&common, &args),
         Command::Check(args) => check::run(&common, &args),
         Command::Plan(args) => plan::run(&common, &args),
+        Command::Explain(args) => explain::run(&common, &args),
+        Command::Match(args) => match_::run(&common, &args),
         Command::Audit(args) => audit::run(&common, &args),
         Command::Schema(args) => Ok(schema::run(&args)),
         Command::Completions(args) => Ok(reference::completions(&args)),

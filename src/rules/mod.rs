@@ -79,6 +79,29 @@ pub struct Config {
     pub audit_log: Option<PathBuf>,
 }
 
+/// A size as rules files write it (`10GiB`), in bytes.
+///
+/// # Errors
+///
+/// What is wrong with the text.
+pub fn parse_size(text: &str) -> Result<u64, String> {
+    #[allow(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "a size is not negative, and one out of range saturates"
+    )]
+    values::size(text).map(|bytes| bytes as u64).map_err(|fault| fault.message)
+}
+
+/// A length of time as rules files write it (`1h30m`, `2d`).
+///
+/// # Errors
+///
+/// What is wrong with the text.
+pub fn parse_duration(text: &str) -> Result<std::time::Duration, String> {
+    values::duration(text).map_err(|fault| fault.message)
+}
+
 /// Reads a rules file, with every problem in it.
 #[must_use]
 pub fn load(source: Source<'_>) -> Loaded {
