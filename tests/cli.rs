@@ -1,4 +1,10 @@
 //! The command line as a user or a script meets it: help, exit codes, files, streams.
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::format_push_string,
+    reason = "tests may unwrap"
+)]
 
 mod common;
 

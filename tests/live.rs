@@ -4,6 +4,12 @@
 //! rules match that mark alone; and it removes them at the end, however it ends.
 //! `TASKWARDEN_LIVE_PATH` names a folder on a mount (`/` unless set); nothing is ever written there,
 //! since the downloads fail before they have a byte.
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::format_push_string,
+    reason = "tests may unwrap"
+)]
 
 mod common;
 

@@ -1,6 +1,12 @@
 //! A sandbox server, a daemon on it, and a clock that the test turns.
 #![allow(unreachable_pub, reason = "a module of test binaries has no outside")]
 #![allow(dead_code, reason = "each test file uses its own part of it")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::format_push_string,
+    reason = "tests may unwrap"
+)]
 
 pub mod process;
 
