@@ -6,13 +6,16 @@ use std::path::PathBuf;
 use anyhow::Context as _;
 
 use super::{Common, Exit, Failure, Format, findings, paths, screen};
-use crate::rules::{Severity, Source};
+use crate::rules::{Code, Severity, Source};
 
 /// Find every problem in rules files: where it is, and how to mend it
 #[derive(Debug, clap::Args)]
 pub struct CheckArgs {
     /// The files; `-` is standard input [default: the rules file that `run` would take]
     files: Vec<PathBuf>,
+    /// Print the page of a code that a finding carries, such as `unknown-key`
+    #[arg(long, value_name = "CODE", conflicts_with = "files")]
+    explain: Option<Code>,
     /// Have warnings fail the check too
     #[arg(long, value_name = "WHAT", value_parser = ["warnings"])]
     deny: Option<String>,
@@ -21,6 +24,10 @@ pub struct CheckArgs {
 pub(super) fn run(common: &Common, args: &CheckArgs) -> Result<Exit, Failure> {
     // Whatever keeps a file from being checked fails the check; 78 is for the daemon.
     let failed = |failure| Failure { exit: Exit::Findings, ..failure };
+    if let Some(code) = args.explain {
+        screen::print(code.page().trim_end());
+        return Ok(Exit::Fine);
+    }
     let files = if args.files.is_empty() {
         vec![paths::config_path(common).map_err(failed)?]
     } else {

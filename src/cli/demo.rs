@@ -257,7 +257,7 @@ async fn settle(sandbox: &Sandbox, shown: &Shown, end: bool) {
 fn summary(sandbox: &Sandbox, shown: &Shown) -> Exit {
     let report = sandbox.with_model(|model| model.report());
     let mut states: BTreeMap<String, usize> = BTreeMap::new();
-    for task in report.tasks.iter() {
+    for task in &report.tasks {
         let state = if task.listed {
             State::from_number(task.state.number()).to_string()
         } else {

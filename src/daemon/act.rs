@@ -20,7 +20,7 @@ use crate::upstream::{self, Batch, Certainty, KindVerb, Verb};
 const BYTES_A_TASK: usize = 400;
 
 /// What one `info` costs in bytes: the answer, the headers both ways, and the wait.
-const BYTES_AN_INFO: usize = 4_000;
+const BYTES_AN_INFO: usize = 16_000;
 
 /// How long a call in flight has to be answered when the daemon is told to end. After it the answer
 /// counts as lost, and the next start finds out what came of the call.

@@ -5,9 +5,10 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio::task::{JoinHandle, JoinSet};
 
+use super::audit_log::{self, AuditLog};
 use super::reload::{self, Content, FollowedFile};
 use super::watch::{Looked, Watch, WatchSettings};
 use crate::ambient::Clock;
@@ -17,7 +18,7 @@ use crate::engine::task::ServerName;
 use crate::rules::{AuthConfig, Config, Finding, SecretRef, ServerConfig, Severity, Source};
 use crate::store::{OpenError, Store, StoreError, WriteBatch};
 use crate::telemetry::{Event, Sink};
-use crate::upstream::{Auth, BuildError, Client, ClientSettings, SecretSource};
+use crate::upstream::{Auth, BuildError, Client, ClientSettings, SecretError, SecretSource};
 
 /// How long the loops have to end when the daemon is told to. They let go of a call in flight
 /// sooner, see [`super::act::GRACE`]; this leaves them the time to write that down, and ends before
@@ -57,13 +58,24 @@ pub enum StartError {
     #[error(transparent)]
     Store(#[from] StoreError),
     /// A server's settings make no client.
-    #[error("server `{server}`: {source}")]
+    #[error("server `{server}`: {cause}")]
     Client {
         /// The server.
         server: ServerName,
         /// What is wrong.
-        source: BuildError,
+        cause: BuildError,
     },
+    /// An environment variable that holds a secret is not set, and never will be in this process.
+    #[error("server `{server}`: {cause}")]
+    Secret {
+        /// The server.
+        server: ServerName,
+        /// What is wrong.
+        cause: SecretError,
+    },
+    /// The audit log of the rules file cannot be written.
+    #[error(transparent)]
+    AuditLog(#[from] audit_log::CannotAppend),
     /// There is nothing to look after.
     #[error("the rules file names no server; add one under `servers:`")]
     NoServers,
@@ -81,6 +93,9 @@ pub struct Daemon {
     rules: watch::Sender<Arc<RuleSet>>,
     stop: watch::Sender<bool>,
     loops: BTreeMap<ServerName, Loop>,
+    /// The servers whose loops broke down.
+    died: (mpsc::UnboundedSender<ServerName>, mpsc::UnboundedReceiver<ServerName>),
+    log: AuditLog,
     /// Loops that were told to end and have not yet.
     ending: Vec<JoinHandle<()>>,
     /// The rules file as it is now cannot be used.
@@ -98,12 +113,15 @@ impl Daemon {
     /// # Errors
     ///
     /// [`StartError`], with which the daemon cannot start.
-    pub fn new(config: Config, options: Options) -> Result<Self, StartError> {
+    pub fn new(config: Config, mut options: Options) -> Result<Self, StartError> {
         if config.servers.is_empty() {
             return Err(StartError::NoServers);
         }
         let clients = clients(&config, &options)?;
         let store = Store::open(&options.state_dir)?;
+        let log = AuditLog::default();
+        log.set(config.audit_log.as_deref()).map_err(StartError::AuditLog)?;
+        options.sink = log.beside(&options.sink);
         let (rules, _) = watch::channel(Arc::new(effective(&config, &options)));
         let (stop, _) = watch::channel(false);
         Ok(Self {
@@ -115,6 +133,8 @@ impl Daemon {
             stop,
             loops: BTreeMap::new(),
             ending: Vec::new(),
+            died: mpsc::unbounded_channel(),
+            log,
             refused: false,
         })
     }
@@ -153,6 +173,10 @@ impl Daemon {
                 content = next_content(&mut file) => {
                     let path = file.as_ref().map_or_else(String::new, |(path, _)| path.clone());
                     self.reload(&path, content).await;
+                }
+                Some(server) = self.died.1.recv() => {
+                    self.loops.remove(&server);
+                    self.options.sink.emit(&Event::LoopDied { server });
                 }
                 () = tokio::time::sleep(START_AGAIN), if waiting => self.start_missing(),
             }
@@ -228,8 +252,14 @@ impl Daemon {
 
     fn start(&mut self, server: &ServerConfig) -> Result<(), StartError> {
         let (stop, receiver) = watch::channel(false);
-        let watch = self.watch_server(server, receiver)?;
-        let task = tokio::spawn(watch.run());
+        let work = tokio::spawn(self.watch_server(server, receiver)?.run());
+        let (died, name) = (self.died.0.clone(), server.name.clone());
+        let task = tokio::spawn(async move {
+            // A loop only ends so by a defect of ours; the server must not go unwatched for it.
+            if work.await.is_err_and(|error| error.is_panic()) {
+                let _ = died.send(name);
+            }
+        });
         self.loops.insert(server.name.clone(), Loop { stop, task });
         Ok(())
     }
@@ -285,6 +315,7 @@ impl Daemon {
         }
         let clients =
             clients(&config, &self.options).map_err(|error| format!("{path}: {error}"))?;
+        self.log.set(config.audit_log.as_deref()).map_err(|error| format!("{path}: {error}"))?;
         let changes = differences(&self.config, &config);
         if changes.is_empty() {
             self.config = config;
@@ -385,8 +416,13 @@ pub fn clients(
         .servers
         .iter()
         .map(|server| {
-            let client = Client::new(client_settings(server, options))
-                .map_err(|source| StartError::Client { server: server.name.clone(), source })?;
+            let settings = client_settings(server, options);
+            settings
+                .auth
+                .check_variables()
+                .map_err(|cause| StartError::Secret { server: server.name.clone(), cause })?;
+            let client = Client::new(settings)
+                .map_err(|cause| StartError::Client { server: server.name.clone(), cause })?;
             Ok((server.name.clone(), Arc::new(client)))
         })
         .collect()
@@ -457,6 +493,9 @@ fn differences(old: &Config, new: &Config) -> String {
     }
     if old.servers != new.servers {
         parts.push("servers changed".to_owned());
+    }
+    if old.audit_log != new.audit_log {
+        parts.push("audit_log changed".to_owned());
     }
     if parts.is_empty() && old.rules.revision != new.rules.revision {
         parts.push("order, classes or modes changed".to_owned());

@@ -8,6 +8,8 @@ pub mod backoff;
 pub mod breaker;
 pub mod class;
 pub mod decide;
+pub mod described;
+pub mod forecast;
 pub mod memory;
 pub mod name;
 pub mod predicate;

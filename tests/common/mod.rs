@@ -1,4 +1,5 @@
 //! A sandbox server, a daemon on it, and a clock that the test turns.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test may fail so")]
 #![allow(unreachable_pub, reason = "a module of test binaries has no outside")]
 #![allow(dead_code, reason = "each test file uses its own part of it")]
 #![allow(
