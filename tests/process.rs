@@ -1,4 +1,10 @@
 //! The daemon as people run it: a process of its own, real sockets, real time, signals.
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::format_push_string,
+    reason = "tests may unwrap"
+)]
 
 mod common;
 

@@ -87,7 +87,7 @@ impl Home {
         for name in ["NO_COLOR", "RUST_LOG", "http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"] {
             command.env_remove(name);
         }
-        command.env("HOME", self.path()).env("TZ", "UTC");
+        command.env("HOME", self.path()).env("TZ", "UTC").env("COLUMNS", "100");
         command.env("SANDBOX_TOKEN_OPENLIST", "openlist-sandbox-static-token");
         command.env("SANDBOX_TOKEN_ALIST", "alist-sandbox-static-token");
         command
@@ -233,8 +233,20 @@ pub struct Ran {
     pub err: String,
 }
 
+/// Runs a command to its end, and kills it when that does not come.
 pub fn run(mut command: Command) -> Ran {
-    let Output { status, stdout, stderr } = command.output().unwrap();
+    command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    let child = command.spawn().unwrap();
+    let (ended, end) = std::sync::mpsc::channel::<()>();
+    let id = child.id().to_string();
+    let guard = std::thread::spawn(move || {
+        if end.recv_timeout(2 * DEADLINE) == Err(std::sync::mpsc::RecvTimeoutError::Timeout) {
+            let _ = Command::new("kill").args(["-s", "KILL", &id]).status();
+        }
+    });
+    let Output { status, stdout, stderr } = child.wait_with_output().unwrap();
+    drop(ended);
+    guard.join().unwrap();
     Ran {
         code: status.code(),
         out: String::from_utf8(stdout).unwrap(),
