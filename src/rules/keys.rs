@@ -87,7 +87,7 @@ pub(super) enum Words {
     Actions,
 }
 
-const fn key(name: &'static str, form: Form, about: &'static str) -> Key {
+pub(super) const fn key(name: &'static str, form: Form, about: &'static str) -> Key {
     Key { name, form, about }
 }
 
