@@ -238,9 +238,10 @@ fn audited(
     }
     let server = args.server.as_deref().unwrap_or(row.server.as_str());
     let known = config.servers.iter().any(|known| known.name.as_str() == server);
-    let looks = match known {
-        true => live::look(common, config, Some(server))?,
-        false => live::Looks { seen: Vec::new(), away: false },
+    let looks = if known {
+        live::look(common, config, Some(server))?
+    } else {
+        live::Looks { seen: Vec::new(), away: false }
     };
     if let Some((explained, now)) = find(&config.rules, &looks.seen, id) {
         show(common, args, Some(&explained), now);

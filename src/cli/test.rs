@@ -32,7 +32,7 @@ pub struct TestArgs {
     /// Only the tests in whose name this is found
     #[arg(long, value_name = "REGEX")]
     run: Option<Regex>,
-    /// Write a report in JUnit's form
+    /// Write a report in `JUnit`'s form
     #[arg(long, value_name = "FILE")]
     junit: Option<PathBuf>,
     /// Say which rules never had a task, and which matchers were never true or never false
@@ -41,6 +41,7 @@ pub struct TestArgs {
 }
 
 /// A test as `--format json` shows it.
+#[allow(clippy::struct_field_names, reason = "the names are those of the JSON")]
 #[derive(Debug, Serialize)]
 struct Line<'a> {
     file: &'a str,
@@ -196,6 +197,8 @@ fn show(
 
 /// What is wrong with a test that failed, for people; empty for one that passed.
 fn report(rules: &RuleSet, file: &str, case: &Case, outcome: &Outcome) -> String {
+    /// Happenings that are shown before the rest is only counted.
+    const SHOWN: usize = 40;
     let mut out = String::new();
     for failure in &outcome.failures {
         let _ = writeln!(out, "  {file}:{}", failure.line);
@@ -215,9 +218,10 @@ fn report(rules: &RuleSet, file: &str, case: &Case, outcome: &Outcome) -> String
             // The rule that is asked about, and the one that decided.
             let mut names: Vec<_> = failure.rule.iter().chain(&owner).collect();
             names.dedup();
-            let _ = match names.is_empty() {
-                true => writeln!(out, "  no rule wants it at {at}:"),
-                false => writeln!(out, "  how it was decided, at {at}:"),
+            let _ = if names.is_empty() {
+                writeln!(out, "  no rule wants it at {at}:")
+            } else {
+                writeln!(out, "  how it was decided, at {at}:")
             };
             let all: Vec<_> = rules.rules.iter().map(|rule| &rule.name).collect();
             for name in if names.is_empty() { all } else { names } {
@@ -229,7 +233,6 @@ fn report(rules: &RuleSet, file: &str, case: &Case, outcome: &Outcome) -> String
     }
     if !outcome.failures.is_empty() {
         let _ = writeln!(out, "  what happened:");
-        const SHOWN: usize = 40;
         for happening in outcome.happened.iter().take(SHOWN) {
             let mark = if matches!(happening.what, What::Became(..)) { ' ' } else { '>' };
             let at = format_duration(happening.at);

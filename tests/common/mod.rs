@@ -2,12 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test may fail so")]
 #![allow(unreachable_pub, reason = "a module of test binaries has no outside")]
 #![allow(dead_code, reason = "each test file uses its own part of it")]
-#![allow(
-    clippy::unwrap_used,
-    clippy::panic,
-    clippy::format_push_string,
-    reason = "tests may unwrap"
-)]
+#![allow(clippy::format_push_string, reason = "a test has time")]
 
 pub mod process;
 

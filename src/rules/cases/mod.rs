@@ -190,7 +190,7 @@ pub fn load(source: Source<'_>, config: &Config) -> LoadedCases {
     let mut findings = Vec::new();
     let root = yaml::parse(source.text, &mut findings);
     for finding in findings.iter_mut().filter(|finding| finding.code == Code::EmptyFile) {
-        finding.message = "the file holds no tests".to_owned();
+        "the file holds no tests".clone_into(&mut finding.message);
         finding.help("begin with `tests:`");
     }
     let mut reader = Reader::new(source.text, findings);
@@ -274,13 +274,12 @@ impl Reader<'_> {
 
     fn case(&mut self, at: At<'_>, config: &Config) -> Option<Case> {
         let fields = self.fields(at.node, at.span, Place::Case)?;
-        let name = match fields.get("name") {
-            Some(name) => self.text(name).map(str::to_owned),
-            None => {
-                self.report(Code::MissingKey, at.span, "the test has no `name`")
-                    .help("say what it shows: `name: a throttled copy waits`");
-                None
-            }
+        let name = if let Some(name) = fields.get("name") {
+            self.text(name).map(str::to_owned)
+        } else {
+            self.report(Code::MissingKey, at.span, "the test has no `name`")
+                .help("say what it shows: `name: a throttled copy waits`");
+            None
         };
         let start = match fields.get("start") {
             Some(at) => self.moment(at),
@@ -322,15 +321,14 @@ impl Reader<'_> {
             }
         }
         let until = fields.get("until").and_then(|at| self.offset(at));
-        let expect = match fields.get("expect") {
-            Some(at) => self.members(at, "expectations", |reader, item| {
+        let expect = if let Some(at) = fields.get("expect") {
+            self.members(at, "expectations", |reader, item| {
                 reader.expectation(item, config, &mut draft)
-            }),
-            None => {
-                self.report(Code::MissingKey, at.span, "the test expects nothing")
-                    .help("add `expect:` with an `action`, or with `action: none`");
-                Vec::new()
-            }
+            })
+        } else {
+            self.report(Code::MissingKey, at.span, "the test expects nothing")
+                .help("add `expect:` with an `action`, or with `action: none`");
+            Vec::new()
         };
         let nothing_else = fields.get("nothing_else").and_then(|at| self.bool(at)).unwrap_or(false);
         Some(Case {
@@ -393,13 +391,12 @@ impl Reader<'_> {
             self.report(Code::RepeatedValue, span, format!("two tasks are called `{id}`"))
                 .help("expectations tell tasks apart by their ids");
         }
-        let kind = match fields.get("kind") {
-            Some(at) => self.kind(at),
-            None => {
-                self.report(Code::MissingKey, at.span, "the task has no `kind`")
-                    .help("say which queue it is in: `kind: copy`");
-                None
-            }
+        let kind = if let Some(at) = fields.get("kind") {
+            self.kind(at)
+        } else {
+            self.report(Code::MissingKey, at.span, "the task has no `kind`")
+                .help("say which queue it is in: `kind: copy`");
+            None
         };
         let name = fields.get("name").and_then(|at| self.text(at)).map(str::to_owned);
         let role = fields.get("role").and_then(|at| self.count(at, 0));
@@ -579,9 +576,10 @@ impl Reader<'_> {
         if let (Some(at), Some(range)) =
             (fields.get("at").or(lasting.then_some(range).flatten()), range)
         {
-            let message = match lasting {
-                true => format!("`{}` does not go with what holds at a moment", range.key),
-                false => format!("`at` and `{}` exclude each other", range.key),
+            let message = if lasting {
+                format!("`{}` does not go with what holds at a moment", range.key)
+            } else {
+                format!("`at` and `{}` exclude each other", range.key)
             };
             let span = if lasting { range.key_span } else { at.key_span };
             self.report(Code::ConflictingKeys, span, message)

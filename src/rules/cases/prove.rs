@@ -484,6 +484,7 @@ fn judge_happenings(
     happened: &[Happening],
     spoken_of: &mut [bool],
 ) -> Option<Failure> {
+    const SHOWN: usize = 8;
     let (from, to) = expectation.window;
     let about = |happening: &Happening| {
         (from..=to).contains(&happening.at)
@@ -531,7 +532,6 @@ fn judge_happenings(
         What::Acted { rule, .. } | What::GaveUp { rule, .. } => Some(rule.clone()),
         What::Became(..) => None,
     });
-    const SHOWN: usize = 8;
     let mut got: Vec<String> = others.iter().take(SHOWN).map(|one| line(one)).collect();
     if others.len() > SHOWN {
         got.push(format!("and {} more", others.len() - SHOWN));
