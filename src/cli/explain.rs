@@ -20,9 +20,9 @@ use crate::engine::forecast::{self, Next};
 use crate::engine::memory::{Memory, Snapshot};
 use crate::engine::predicate::{PredicateTrace, format_duration};
 use crate::engine::rule::{Action, Mode, RuleSet};
-use crate::engine::task::{Kind, RuleName, ServerName, State, TaskId};
+use crate::engine::task::{Flavour, Kind, RuleName, ServerName, State, TaskId};
 use crate::engine::text::{moment as written, printable};
-use crate::engine::trace::{Gate, Look};
+use crate::engine::trace::{Gate, Look, TaskTrace};
 use crate::rules::Config;
 use crate::store::{AuditFilter, Reader};
 
@@ -301,13 +301,25 @@ pub fn explain(
     let (decision, trace) = examine(rules, memory, snapshot, tick, kind, id);
     let trace = trace?;
     let next = forecast::next(rules, memory, snapshot, tick, (&decision, &trace));
+    let (server, flavour) = (&snapshot.server, snapshot.flavour);
+    Some(Explained { next_at: next.as_ref().map(|next| next.at), next, ..of_trace(rules, server, flavour, trace) })
+}
+
+/// A trace with what the rules say beside it, without a forecast.
+#[must_use]
+pub fn of_trace(
+    rules: &RuleSet,
+    server: &ServerName,
+    flavour: Flavour,
+    trace: TaskTrace,
+) -> Explained {
     let mut explained = Vec::new();
     let mut traces = trace.rules.into_iter().peekable();
     for rule in &rules.rules {
         let mut one = RuleExplained {
             name: rule.name.clone(),
             action: rule.action,
-            mode: rules.mode_of(rule, &snapshot.server),
+            mode: rules.mode_of(rule, server),
             verdict: "off",
             why: None,
             attempts: 0,
@@ -342,9 +354,9 @@ pub fn explain(
     let lost = explained.iter().rfind(|rule| rule.verdict == "let_go");
     let owner = has.or(lost);
     let judged =
-        trace.class.as_ref().map(|_| rules.classes.judge(&trace.error, snapshot.flavour, trace.state));
-    Some(Explained {
-        server: snapshot.server.clone(),
+        trace.class.as_ref().map(|_| rules.classes.judge(&trace.error, flavour, trace.state));
+    Explained {
+        server: server.clone(),
         kind: trace.kind,
         id: trace.id,
         name: trace.name,
@@ -355,10 +367,10 @@ pub fn explain(
         verdict: owner.map_or("no_match", |rule| rule.verdict),
         rule: owner.map(|rule| rule.name.clone()),
         action: owner.map(|rule| rule.action),
-        next_at: next.as_ref().map(|next| next.at),
-        next,
+        next_at: None,
+        next: None,
         rules: explained,
-    })
+    }
 }
 
 fn verdict(look: &Look) -> &'static str {
@@ -424,6 +436,16 @@ pub fn human(task: &Explained, only: Option<&str>, now: Timestamp) -> String {
         }
         let _ = writeln!(out);
         rule_lines(&mut out, task, rule, now);
+    }
+    out
+}
+
+/// What one rule makes of the task, for people; empty for a rule that there is not.
+#[must_use]
+pub fn rule_human(task: &Explained, rule: &RuleName, now: Timestamp) -> String {
+    let mut out = String::new();
+    for one in task.rules.iter().filter(|one| one.name == *rule) {
+        rule_lines(&mut out, task, one, now);
     }
     out
 }

@@ -15,6 +15,7 @@ pub mod reference;
 pub mod run;
 pub mod schema;
 pub mod screen;
+pub mod test;
 
 use std::path::PathBuf;
 
@@ -88,6 +89,7 @@ enum Command {
     Run(run::RunArgs),
     Demo(demo::DemoArgs),
     Check(check::CheckArgs),
+    Test(test::TestArgs),
     Plan(plan::PlanArgs),
     Explain(Box<explain::ExplainArgs>),
     Match(Box<match_::MatchArgs>),
@@ -157,6 +159,7 @@ pub fn main(args: Args) -> Exit {
         Command::Run(args) => run::run(&common, &args),
         Command::Demo(args) => demo::run(&common, &args),
         Command::Check(args) => check::run(&common, &args),
+        Command::Test(args) => test::run(&common, &args),
         Command::Plan(args) => plan::run(&common, &args),
         Command::Explain(args) => explain::run(&common, &args),
         Command::Match(args) => match_::run(&common, &args),

@@ -16,6 +16,7 @@ pub mod predicate;
 mod redact;
 pub mod rule;
 pub mod schedule;
+pub mod simulate;
 pub mod task;
 #[cfg(test)]
 mod tests;

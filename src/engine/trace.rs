@@ -110,6 +110,24 @@ pub enum Gate {
 }
 
 impl Gate {
+    /// The names of all of them.
+    pub const NAMES: [&'static str; 14] = [
+        "one_action",
+        "judging",
+        "paused",
+        "schedule",
+        "off_hours",
+        "backoff",
+        "breaker",
+        "undone",
+        "max_share",
+        "per_tick",
+        "per_hour",
+        "noticed",
+        "exhausted",
+        "would_retry_unmeant",
+    ];
+
     /// When it opens, where that is known.
     #[must_use]
     pub fn until(&self) -> Option<Timestamp> {
@@ -121,6 +139,27 @@ impl Gate {
             | Self::Breaker { until, .. }
             | Self::PerHour { until, .. } => Some(*until),
             _ => None,
+        }
+    }
+
+    /// Its name, as JSON has it.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::OneAction => "one_action",
+            Self::Judging { .. } => "judging",
+            Self::Paused { .. } => "paused",
+            Self::Schedule { .. } => "schedule",
+            Self::OffHours { .. } => "off_hours",
+            Self::Backoff { .. } => "backoff",
+            Self::Breaker { .. } => "breaker",
+            Self::Undone { .. } => "undone",
+            Self::MaxShare { .. } => "max_share",
+            Self::PerTick { .. } => "per_tick",
+            Self::PerHour { .. } => "per_hour",
+            Self::Noticed => "noticed",
+            Self::Exhausted { .. } => "exhausted",
+            Self::WouldRetryUnmeant { .. } => "would_retry_unmeant",
         }
     }
 
@@ -275,6 +314,15 @@ pub enum Look {
 }
 
 impl TaskTrace {
+    /// The rule that has the task: a rule that lets others look too stands before the one that has
+    /// it in the end.
+    #[must_use]
+    pub fn owner(&self) -> Option<&RuleTrace> {
+        self.rules
+            .iter()
+            .rfind(|rule| matches!(rule.look, Look::Waits | Look::Acts | Look::Taken))
+    }
+
     pub(super) fn new(kind: &Kind, task: &Task) -> Self {
         Self {
             kind: kind.clone(),

@@ -94,7 +94,7 @@ pub(super) enum Words {
     Servers,
 }
 
-const fn key(name: &'static str, form: Form, about: &'static str) -> Key {
+pub(super) const fn key(name: &'static str, form: Form, about: &'static str) -> Key {
     Key { name, form, about }
 }
 

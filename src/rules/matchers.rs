@@ -203,7 +203,7 @@ impl Reader<'_> {
         None
     }
 
-    fn kind(&mut self, at: At<'_>) -> Option<Kind> {
+    pub(super) fn kind(&mut self, at: At<'_>) -> Option<Kind> {
         let text = self.text(at)?;
         let kind = Kind::from(text);
         if !matches!(kind, Kind::Other(_)) || self.kinds.contains(text) {
@@ -223,7 +223,7 @@ impl Reader<'_> {
         None
     }
 
-    fn state(&mut self, at: At<'_>) -> Option<State> {
+    pub(super) fn state(&mut self, at: At<'_>) -> Option<State> {
         let text = self.text(at)?;
         if let Some(state) = State::KNOWN.into_iter().find(|state| state.name() == Some(text)) {
             return Some(state);

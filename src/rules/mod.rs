@@ -3,6 +3,7 @@
 //! Pure: no I/O, no clock, no async. Knows of `engine` only. It never opens a file: secrets stay
 //! references, and time zones are those that come with the program.
 
+pub mod cases;
 mod codes;
 mod cron;
 mod finding;

@@ -8,6 +8,7 @@ use std::time::Duration;
 use globset::{Glob, GlobSet, GlobSetBuilder};
 use regex::Regex;
 
+use super::cases;
 use super::codes::Code;
 use super::finding::{Finding, Severity, Span};
 use super::keys::{self, Key};
@@ -126,6 +127,12 @@ pub(super) enum Place {
     Backoff,
     Limits,
     Breaker,
+    TestFile,
+    Case,
+    Actor,
+    Step,
+    Outage,
+    Expectation,
 }
 
 impl Place {
@@ -140,6 +147,12 @@ impl Place {
             Self::Backoff => keys::BACKOFF,
             Self::Limits => keys::LIMITS,
             Self::Breaker => keys::BREAKER,
+            Self::TestFile => cases::FILE,
+            Self::Case => cases::CASE,
+            Self::Actor => cases::ACTOR,
+            Self::Step => cases::STEP,
+            Self::Outage => cases::OUTAGE,
+            Self::Expectation => cases::EXPECTATION,
         }
     }
 
@@ -154,6 +167,12 @@ impl Place {
             Self::Backoff => "`backoff`",
             Self::Limits => "`limits`",
             Self::Breaker => "`breaker`",
+            Self::TestFile => "a test file",
+            Self::Case => "a test",
+            Self::Actor => "a task",
+            Self::Step => "a step of a timeline",
+            Self::Outage => "a time away",
+            Self::Expectation => "an expectation",
         }
     }
 
@@ -182,7 +201,13 @@ impl Place {
             Self::Match | Self::Backoff | Self::Limits | Self::Breaker => {
                 &[(Self::Rule, "it belongs in the rule itself, one level up")]
             }
-            Self::Secret => &[],
+            Self::Actor => &[(Self::Step, "it belongs in a step, under `timeline:`")],
+            Self::Secret
+            | Self::TestFile
+            | Self::Case
+            | Self::Step
+            | Self::Outage
+            | Self::Expectation => &[],
         }
     }
 }
