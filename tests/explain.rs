@@ -71,18 +71,43 @@ fn a_described_task_for_people() {
 #[test]
 fn why_not_this_rule() {
     let args = [
-        "explain", "--kind", "offline_download", "--state", "running", "--stalled-for", "10m",
-        "--rule", "cancel stalled transfers", "--now", NOW,
+        "explain",
+        "--kind",
+        "offline_download",
+        "--state",
+        "running",
+        "--stalled-for",
+        "10m",
+        "--rule",
+        "cancel stalled transfers",
+        "--now",
+        NOW,
     ];
     insta::assert_snapshot!("why_not_yet", shown(&args, ""));
     let args = [
-        "explain", "--kind", "offline_download", "--error", "i/o timeout", "--attempts", "8",
-        "--rule", "retry flaky downloads", "--now", NOW,
+        "explain",
+        "--kind",
+        "offline_download",
+        "--error",
+        "i/o timeout",
+        "--attempts",
+        "8",
+        "--rule",
+        "retry flaky downloads",
+        "--now",
+        NOW,
     ];
     insta::assert_snapshot!("given_up", shown(&args, ""));
     let args = [
-        "explain", "--kind", "copy", "--error", "i/o timeout", "--rule", "forget old failures",
-        "--now", NOW,
+        "explain",
+        "--kind",
+        "copy",
+        "--error",
+        "i/o timeout",
+        "--rule",
+        "forget old failures",
+        "--now",
+        NOW,
     ];
     insta::assert_snapshot!("taken_before", shown(&args, ""));
 }
@@ -90,8 +115,17 @@ fn why_not_this_rule() {
 #[test]
 fn a_described_task_for_scripts() {
     let args = [
-        "explain", "--format", "json", "--kind", "copy", "--error", "connection reset by peer",
-        "--attempts", "2", "--now", NOW,
+        "explain",
+        "--format",
+        "json",
+        "--kind",
+        "copy",
+        "--error",
+        "connection reset by peer",
+        "--attempts",
+        "2",
+        "--now",
+        NOW,
     ];
     let output = start(
         Path::new(env!("CARGO_MANIFEST_DIR")),
@@ -159,7 +193,9 @@ fn a_saved_list_is_taken_as_it_is() {
          "error":"object not found"}]}"#;
     let lines = shown(&["match", "--format", "json", "--now", NOW], list);
     insta::assert_snapshot!("match_list", lines);
-    assert!(shown(&["match"], r#"{"code":200,"message":"success","data":null}"#).contains("0 tasks"));
+    assert!(
+        shown(&["match"], r#"{"code":200,"message":"success","data":null}"#).contains("0 tasks")
+    );
 }
 
 #[test]

@@ -154,7 +154,8 @@ tests:
   - tasks: []
     start: yesterday
 "#;
-    let (text, _) = shown(&[("rules.yaml", RULES), ("rules.test.yaml", test)], &["rules.test.yaml"]);
+    let (text, _) =
+        shown(&[("rules.yaml", RULES), ("rules.test.yaml", test)], &["rules.test.yaml"]);
     insta::assert_snapshot!("mistakes", text);
     let (text, _) = shown(&[("rules.yaml", RULES), ("rules.test.yaml", "")], &["rules.test.yaml"]);
     assert!(text.contains("the file holds no tests"), "{text}");
@@ -180,9 +181,11 @@ fn waits_grow_from_each_failure_and_a_rule_gives_up_in_the_end() {
       - { action: delete_some, at: 32m }
       - { gives_up: true, rule: fast }
 ",
-        &["any task is given up by `fast`, at any time | retry_some of a by `slow`, attempt 1, at \
+        &[
+            "any task is given up by `fast`, at any time | retry_some of a by `slow`, attempt 1, at \
            10m; retry_some of a by `slow`, attempt 2, at 31m; `slow` gives a up: all 2 attempts \
-           are used up, at 32m; delete_some of a by `slow`, attempt 3, at 32m"],
+           are used up, at 32m; delete_some of a by `slow`, attempt 3, at 32m",
+        ],
     );
 }
 

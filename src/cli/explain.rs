@@ -302,7 +302,11 @@ pub fn explain(
     let trace = trace?;
     let next = forecast::next(rules, memory, snapshot, tick, (&decision, &trace));
     let (server, flavour) = (&snapshot.server, snapshot.flavour);
-    Some(Explained { next_at: next.as_ref().map(|next| next.at), next, ..of_trace(rules, server, flavour, trace) })
+    Some(Explained {
+        next_at: next.as_ref().map(|next| next.at),
+        next,
+        ..of_trace(rules, server, flavour, trace)
+    })
 }
 
 /// A trace with what the rules say beside it, without a forecast.

@@ -133,9 +133,11 @@ pub(super) fn run(common: &Common, args: &TestArgs) -> Result<Exit, Failure> {
 }
 
 fn say_findings(common: &Common, loaded: &Loaded) {
-    let quiet = common.quiet && loaded.findings.iter().all(|finding| {
-        finding.severity == crate::rules::Severity::Warning
-    });
+    let quiet = common.quiet
+        && loaded
+            .findings
+            .iter()
+            .all(|finding| finding.severity == crate::rules::Severity::Warning);
     if !loaded.findings.is_empty() && !quiet {
         screen::say(&findings::human(loaded, screen::colored(common)));
     }
@@ -177,13 +179,8 @@ fn show(
                 explain::of_trace(rules, &case.scenario.server, seen.flavour, seen.trace)
             }),
         });
-        let line = Line {
-            file,
-            line: case.line,
-            test: &case.name,
-            passed,
-            failures: failures.collect(),
-        };
+        let line =
+            Line { file, line: case.line, test: &case.name, passed, failures: failures.collect() };
         screen::print(&serde_json::to_string(&line).unwrap_or_default());
         return;
     }

@@ -109,10 +109,9 @@ fn changes(
         moments.extend(rule.gates.iter().filter_map(super::trace::Gate::until));
     }
     let listed = snapshot.kinds.get(&trace.kind).into_iter().flatten();
-    let (Some(task), Some(remembered)) = (
-        listed.into_iter().find(|task| task.id == trace.id),
-        memory.task(&trace.kind, &trace.id),
-    ) else {
+    let (Some(task), Some(remembered)) =
+        (listed.into_iter().find(|task| task.id == trace.id), memory.task(&trace.kind, &trace.id))
+    else {
         moments.retain(|at| *at > now);
         return moments;
     };

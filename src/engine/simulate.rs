@@ -230,11 +230,7 @@ fn act(
     }
 }
 
-fn find<'l, 'a>(
-    stage: &'l mut [Live<'a>],
-    kind: &Kind,
-    id: &TaskId,
-) -> Option<&'l mut Live<'a>> {
+fn find<'l, 'a>(stage: &'l mut [Live<'a>], kind: &Kind, id: &TaskId) -> Option<&'l mut Live<'a>> {
     stage.iter_mut().find(|live| live.actor.kind == *kind && live.actor.task.id == *id)
 }
 

@@ -23,6 +23,8 @@ pub(super) enum Form {
     Servers,
     /// A list of rules.
     Rules,
+    /// A list of maps.
+    Maps(&'static [Key]),
     /// A map.
     Map(&'static [Key]),
     /// A map, or `none`.

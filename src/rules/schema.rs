@@ -45,6 +45,7 @@ fn form(form: Form) -> Value {
         Form::Version => json!({ "const": 1 }),
         Form::Servers => maps(&object(keys::SERVER, &["name", "url"])),
         Form::Rules => maps(&object(keys::RULE, &["name", "action"])),
+        Form::Maps(table) => maps(&object(table, &[])),
         Form::Map(table) => nullable(object(table, &[])),
         Form::MapOrNone(table) => or_none(&nullable(object(table, &[]))),
         Form::MapOrOff(table) => {

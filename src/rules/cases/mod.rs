@@ -10,7 +10,9 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-pub use prove::{Coverage, Failure, Happening, Outcome, PredicateCoverage, RuleCoverage, What, prove};
+pub use prove::{
+    Coverage, Failure, Happening, Outcome, PredicateCoverage, RuleCoverage, What, prove,
+};
 
 use super::codes::Code;
 use super::finding::{self, Span};
@@ -25,7 +27,11 @@ use crate::engine::task::{Flavour, Kind, RuleName, State, Task, TaskId};
 use crate::engine::trace::Gate;
 
 pub(super) const FILE: &[Key] = &[
-    key("rules", Form::Text, "The rules file, seen from this file; default: beside it, `X.yaml` for `X.test.yaml`."),
+    key(
+        "rules",
+        Form::Text,
+        "The rules file, seen from this file; default: beside it, `X.yaml` for `X.test.yaml`.",
+    ),
     key("tests", Form::Maps(CASE), "The tests."),
 ];
 
@@ -35,26 +41,36 @@ pub(super) const CASE: &[Key] = &[
     key("server", Form::Text, "The server the tasks are on; default the first of the rules file."),
     key("flavour", Form::Word(FLAVOURS), "The product it runs; default `openlist`."),
     key("poll", Form::Duration, "The time between two looks; default the server's."),
-    key("until", Form::Duration, "How long the test goes on; default the last moment it names, and a poll more."),
+    key(
+        "until",
+        Form::Duration,
+        "How long the test goes on; default the last moment it names, and a poll more.",
+    ),
     key("away", Form::Maps(OUTAGE), "When the server does not answer."),
     key("tasks", Form::Maps(ACTOR), "The tasks that the server has."),
     key("expect", Form::Maps(EXPECTATION), "What must happen, and what must not."),
-    key("nothing_else", Form::Bool, "Whether an action that no expectation speaks of fails the test; default false."),
+    key(
+        "nothing_else",
+        Form::Bool,
+        "Whether an action that no expectation speaks of fails the test; default false.",
+    ),
 ];
 
-pub(super) const OUTAGE: &[Key] = &[
-    key("from", Form::Duration, "From when on."),
-    key("to", Form::Duration, "Until when."),
-];
+pub(super) const OUTAGE: &[Key] =
+    &[key("from", Form::Duration, "From when on."), key("to", Form::Duration, "Until when.")];
 
 pub(super) const ACTOR: &[Key] = &[
     key("id", Form::Text, "What expectations call it; default its number."),
-    key("kind", Form::Words { words: Words::Kinds, open: true }, "Its queue."),
+    key("kind", Form::Words(Words::Kinds), "Its queue."),
     key("name", Form::Text, "Its name, as the server has it; default one of the usual form."),
     key("creator", Form::Text, "The user who made it."),
     key("role", Form::Count(0), "The number of that user's role."),
     key("size", Form::Size, "Its size."),
-    key("state", Form::Words { words: Words::States, open: false }, "Its state at the start; without one it comes with its first step."),
+    key(
+        "state",
+        Form::Words(Words::States),
+        "Its state at the start; without one it comes with its first step.",
+    ),
     key("error", Form::Text, "Its error at the start."),
     key("status", Form::Text, "Its status at the start."),
     key("progress", Form::CompareNumber, "Its progress at the start, in percent."),
@@ -64,10 +80,18 @@ pub(super) const ACTOR: &[Key] = &[
 
 pub(super) const STEP: &[Key] = &[
     key("at", Form::Duration, "So long after the start."),
-    key("after_retry", Form::Duration, "So long after the next accepted retry; until then it runs."),
+    key(
+        "after_retry",
+        Form::Duration,
+        "So long after the next accepted retry; until then it runs.",
+    ),
     key("after_cancel", Form::Duration, "So long after the next accepted cancel."),
-    key("times", Form::CountOrNone(1), "For how many retries or cancels in a row this holds, or `none` for all that come; default 1."),
-    key("state", Form::Words { words: Words::States, open: false }, "The state it comes to, or `gone`."),
+    key(
+        "times",
+        Form::CountOrNone(1),
+        "For how many retries or cancels in a row this holds, or `none` for all that come; default 1.",
+    ),
+    key("state", Form::Words(Words::States), "The state it comes to, or `gone`."),
     key("error", Form::Text, "The error with it."),
     key("status", Form::Text, "Its status from then on."),
     key("progress", Form::CompareNumber, "Its progress from then on, in percent."),
@@ -79,7 +103,7 @@ pub(super) const EXPECTATION: &[Key] = &[
     key("at", Form::Duration, "When: at this moment, or for what happens within a poll of it."),
     key("after", Form::Duration, "When: not before this moment; default from the start."),
     key("before", Form::Duration, "When: at this moment at the latest; default to the end."),
-    key("action", Form::Words { words: Words::Actions, open: false }, "The action that happens, or `none`."),
+    key("action", Form::Action, "The action that happens, or `none`."),
     key("times", Form::Count(0), "How many times exactly; default at least once."),
     key("attempt", Form::Count(1), "Which attempt of the rule on the task it is."),
     key("gives_up", Form::Bool, "Whether the rule gives the task up."),
@@ -299,11 +323,9 @@ impl Reader<'_> {
         }
         let until = fields.get("until").and_then(|at| self.offset(at));
         let expect = match fields.get("expect") {
-            Some(at) => {
-                self.members(at, "expectations", |reader, item| {
-                    reader.expectation(item, config, &mut draft)
-                })
-            }
+            Some(at) => self.members(at, "expectations", |reader, item| {
+                reader.expectation(item, config, &mut draft)
+            }),
             None => {
                 self.report(Code::MissingKey, at.span, "the test expects nothing")
                     .help("add `expect:` with an `action`, or with `action: none`");
@@ -460,9 +482,9 @@ impl Reader<'_> {
     fn step_of(&mut self, fields: &Fields<'_>, cue: Cue, draft: &mut Draft) -> Option<Step> {
         let (Cue::At(after) | Cue::AfterRetry(after) | Cue::AfterCancel(after)) = cue;
         draft.note(after);
-        let gone = fields.get("state").filter(
-            |at| matches!(&at.node.value, Value::Text(scalar) if scalar.text == "gone"),
-        );
+        let gone = fields
+            .get("state")
+            .filter(|at| matches!(&at.node.value, Value::Text(scalar) if scalar.text == "gone"));
         let state = match (gone, fields.get("state")) {
             (None, Some(at)) => Some(self.state(at)?),
             _ => None,
@@ -479,7 +501,7 @@ impl Reader<'_> {
         });
         let age = fields.get("age").and_then(|at| self.offset(at)).unwrap_or_default();
         let times = match fields.get("times") {
-            Some(at) => self.count_or_none(at, 1)?,
+            Some(at) => self.count_or_none(at, 1)?.value(),
             None => Some(1),
         };
         Some(Step { cue, times, state, error, status, progress, age })
@@ -528,9 +550,8 @@ impl Reader<'_> {
         }
         let times = fields.get("times").and_then(|at| self.count(at, 0));
         let attempt = fields.get("attempt").and_then(|at| self.count(at, 1));
-        let is_none = |at: At<'_>| {
-            matches!(&at.node.value, Value::Text(scalar) if scalar.text == "none")
-        };
+        let is_none =
+            |at: At<'_>| matches!(&at.node.value, Value::Text(scalar) if scalar.text == "none");
         let lasting = matches!(claim.key, "waits" | "taken_by");
         let claim = match claim.key {
             "action" if is_none(claim) => Claim::Acts { action: None, attempt, times: Some(0) },
@@ -555,7 +576,8 @@ impl Reader<'_> {
         draft: &mut Draft,
     ) -> Option<(Duration, Duration)> {
         let range = fields.get("after").or(fields.get("before"));
-        if let (Some(at), Some(range)) = (fields.get("at").or(lasting.then_some(range).flatten()), range)
+        if let (Some(at), Some(range)) =
+            (fields.get("at").or(lasting.then_some(range).flatten()), range)
         {
             let message = match lasting {
                 true => format!("`{}` does not go with what holds at a moment", range.key),

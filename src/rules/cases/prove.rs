@@ -428,9 +428,8 @@ fn holds_now(
                 });
             }
             Claim::Waits(gate) => {
-                let asked = |name: &RuleName| {
-                    expectation.rule.as_ref().is_none_or(|rule| rule == name)
-                };
+                let asked =
+                    |name: &RuleName| expectation.rule.as_ref().is_none_or(|rule| rule == name);
                 for rule in trace.rules.iter().filter(|rule| asked(&rule.name)) {
                     if rule.gates.iter().any(|one| one.name() == *gate) {
                         return Some(Ok(()));
