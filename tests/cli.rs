@@ -66,6 +66,7 @@ fn the_help_says_what_there_is() {
         "run",
         "demo",
         "check",
+        "test",
         "plan",
         "explain",
         "match",
