@@ -121,7 +121,7 @@ fn a_failing_test_shows_what_happened_and_why() {
 
 #[test]
 fn every_mistake_in_a_test_file_is_told_at_its_place() {
-    let test = r#"
+    let mistakes = r"
 test: []
 tests:
   - name: x
@@ -153,8 +153,9 @@ tests:
       - {}
   - tasks: []
     start: yesterday
-"#;
-    let (text, _) = shown(&[("rules.yaml", RULES), ("rules.test.yaml", test)], &["rules.test.yaml"]);
+";
+    let (text, _) =
+        shown(&[("rules.yaml", RULES), ("rules.test.yaml", mistakes)], &["rules.test.yaml"]);
     insta::assert_snapshot!("mistakes", text);
     let (text, _) = shown(&[("rules.yaml", RULES), ("rules.test.yaml", "")], &["rules.test.yaml"]);
     assert!(text.contains("the file holds no tests"), "{text}");
@@ -180,9 +181,11 @@ fn waits_grow_from_each_failure_and_a_rule_gives_up_in_the_end() {
       - { action: delete_some, at: 32m }
       - { gives_up: true, rule: fast }
 ",
-        &["any task is given up by `fast`, at any time | retry_some of a by `slow`, attempt 1, at \
+        &[
+            "any task is given up by `fast`, at any time | retry_some of a by `slow`, attempt 1, at \
            10m; retry_some of a by `slow`, attempt 2, at 31m; `slow` gives a up: all 2 attempts \
-           are used up, at 32m; delete_some of a by `slow`, attempt 3, at 32m"],
+           are used up, at 32m; delete_some of a by `slow`, attempt 3, at 32m",
+        ],
     );
 }
 

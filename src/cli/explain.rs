@@ -238,9 +238,10 @@ fn audited(
     }
     let server = args.server.as_deref().unwrap_or(row.server.as_str());
     let known = config.servers.iter().any(|known| known.name.as_str() == server);
-    let looks = match known {
-        true => live::look(common, config, Some(server))?,
-        false => live::Looks { seen: Vec::new(), away: false },
+    let looks = if known {
+        live::look(common, config, Some(server))?
+    } else {
+        live::Looks { seen: Vec::new(), away: false }
     };
     if let Some((explained, now)) = find(&config.rules, &looks.seen, id) {
         show(common, args, Some(&explained), now);
@@ -302,7 +303,11 @@ pub fn explain(
     let trace = trace?;
     let next = forecast::next(rules, memory, snapshot, tick, (&decision, &trace));
     let (server, flavour) = (&snapshot.server, snapshot.flavour);
-    Some(Explained { next_at: next.as_ref().map(|next| next.at), next, ..of_trace(rules, server, flavour, trace) })
+    Some(Explained {
+        next_at: next.as_ref().map(|next| next.at),
+        next,
+        ..of_trace(rules, server, flavour, trace)
+    })
 }
 
 /// A trace with what the rules say beside it, without a forecast.

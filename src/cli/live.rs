@@ -35,11 +35,7 @@ pub(super) struct Looks {
 }
 
 /// Looks at every server of the file, or at one.
-pub(super) fn look(
-    common: &Common,
-    config: &Config,
-    only: Option<&str>,
-) -> Result<Looks, Failure> {
+pub(super) fn look(common: &Common, config: &Config, only: Option<&str>) -> Result<Looks, Failure> {
     let state_dir = paths::state_dir(common)?;
     let options = Options {
         state_dir: state_dir.clone(),

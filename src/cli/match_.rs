@@ -125,7 +125,10 @@ pub(super) fn run(common: &Common, args: &MatchArgs) -> Result<Exit, Failure> {
         if !unread.is_empty() {
             let unread: Vec<String> = unread.into_iter().collect();
             let unread = shorten(&unread.join(", "), 200).into_owned();
-            screen::say(&format!("note: these fields say nothing to a rule: {}", printable(&unread)));
+            screen::say(&format!(
+                "note: these fields say nothing to a rule: {}",
+                printable(&unread)
+            ));
         }
         screen::say(&format!("{total} tasks"));
         for (rule, count) in &counts {
@@ -144,8 +147,7 @@ fn read(file: &PathBuf) -> anyhow::Result<String> {
     if file.as_os_str() == "-" {
         std::io::stdin().read_to_end(&mut bytes).context("standard input cannot be read")?;
     } else {
-        bytes =
-            fs::read(file).with_context(|| format!("`{}` cannot be read", file.display()))?;
+        bytes = fs::read(file).with_context(|| format!("`{}` cannot be read", file.display()))?;
     }
     Ok(String::from_utf8_lossy(&bytes).trim_start_matches('\u{feff}').to_owned())
 }

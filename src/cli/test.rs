@@ -32,7 +32,7 @@ pub struct TestArgs {
     /// Only the tests in whose name this is found
     #[arg(long, value_name = "REGEX")]
     run: Option<Regex>,
-    /// Write a report in JUnit's form
+    /// Write a report in the form of `JUnit`
     #[arg(long, value_name = "FILE")]
     junit: Option<PathBuf>,
     /// Say which rules never had a task, and which matchers were never true or never false
@@ -42,10 +42,12 @@ pub struct TestArgs {
 
 /// A test as `--format json` shows it.
 #[derive(Debug, Serialize)]
-struct Line<'a> {
+struct TestLine<'a> {
     file: &'a str,
-    line: usize,
-    test: &'a str,
+    #[serde(rename = "line")]
+    at: usize,
+    #[serde(rename = "test")]
+    name: &'a str,
     passed: bool,
     failures: Vec<FailureLine<'a>>,
 }
@@ -133,9 +135,11 @@ pub(super) fn run(common: &Common, args: &TestArgs) -> Result<Exit, Failure> {
 }
 
 fn say_findings(common: &Common, loaded: &Loaded) {
-    let quiet = common.quiet && loaded.findings.iter().all(|finding| {
-        finding.severity == crate::rules::Severity::Warning
-    });
+    let quiet = common.quiet
+        && loaded
+            .findings
+            .iter()
+            .all(|finding| finding.severity == crate::rules::Severity::Warning);
     if !loaded.findings.is_empty() && !quiet {
         screen::say(&findings::human(loaded, screen::colored(common)));
     }
@@ -177,10 +181,10 @@ fn show(
                 explain::of_trace(rules, &case.scenario.server, seen.flavour, seen.trace)
             }),
         });
-        let line = Line {
+        let line = TestLine {
             file,
-            line: case.line,
-            test: &case.name,
+            at: case.line,
+            name: &case.name,
             passed,
             failures: failures.collect(),
         };
@@ -196,6 +200,9 @@ fn show(
         screen::print(&format!("FAIL  {name}\n{report}"));
     }
 }
+
+/// How much of what happened is shown of a test that failed.
+const SHOWN: usize = 40;
 
 /// What is wrong with a test that failed, for people; empty for one that passed.
 fn report(rules: &RuleSet, file: &str, case: &Case, outcome: &Outcome) -> String {
@@ -218,10 +225,8 @@ fn report(rules: &RuleSet, file: &str, case: &Case, outcome: &Outcome) -> String
             // The rule that is asked about, and the one that decided.
             let mut names: Vec<_> = failure.rule.iter().chain(&owner).collect();
             names.dedup();
-            let _ = match names.is_empty() {
-                true => writeln!(out, "  no rule wants it at {at}:"),
-                false => writeln!(out, "  how it was decided, at {at}:"),
-            };
+            let title = if names.is_empty() { "no rule wants it" } else { "how it was decided" };
+            let _ = writeln!(out, "  {title}, at {at}:");
             let all: Vec<_> = rules.rules.iter().map(|rule| &rule.name).collect();
             for name in if names.is_empty() { all } else { names } {
                 for line in explain::rule_human(&task, name, seen.tick.now).lines() {
@@ -232,7 +237,6 @@ fn report(rules: &RuleSet, file: &str, case: &Case, outcome: &Outcome) -> String
     }
     if !outcome.failures.is_empty() {
         let _ = writeln!(out, "  what happened:");
-        const SHOWN: usize = 40;
         for happening in outcome.happened.iter().take(SHOWN) {
             let mark = if matches!(happening.what, What::Became(..)) { ' ' } else { '>' };
             let at = format_duration(happening.at);
@@ -248,7 +252,8 @@ fn report(rules: &RuleSet, file: &str, case: &Case, outcome: &Outcome) -> String
 #[derive(Debug, Serialize)]
 struct CoverageLine<'a> {
     rules: String,
-    rule: &'a str,
+    #[serde(rename = "rule")]
+    name: &'a str,
     took: bool,
     acted: bool,
     never_true: Vec<String>,
@@ -275,7 +280,7 @@ fn show_coverage(common: &Common, path: &Path, coverage: &Coverage) {
         };
         let line = CoverageLine {
             rules: path.display().to_string(),
-            rule: rule.name.as_str(),
+            name: rule.name.as_str(),
             took: rule.took,
             acted: rule.acted,
             never_true: never(|one| one.ever_true),
@@ -294,7 +299,7 @@ fn show_coverage(common: &Common, path: &Path, coverage: &Coverage) {
             (true, false) => ": never acted",
             _ => "",
         };
-        let _ = writeln!(text, "  {}{state}", printable(line.rule));
+        let _ = writeln!(text, "  {}{state}", printable(line.name));
         for (word, list) in [("true", &line.never_true), ("false", &line.never_false)] {
             for one in list {
                 let _ = writeln!(text, "    never {word}: {}", printable(one));

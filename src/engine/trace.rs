@@ -318,9 +318,7 @@ impl TaskTrace {
     /// it in the end.
     #[must_use]
     pub fn owner(&self) -> Option<&RuleTrace> {
-        self.rules
-            .iter()
-            .rfind(|rule| matches!(rule.look, Look::Waits | Look::Acts | Look::Taken))
+        self.rules.iter().rfind(|rule| matches!(rule.look, Look::Waits | Look::Acts | Look::Taken))
     }
 
     pub(super) fn new(kind: &Kind, task: &Task) -> Self {

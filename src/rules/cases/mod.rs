@@ -10,7 +10,9 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-pub use prove::{Coverage, Failure, Happening, Outcome, PredicateCoverage, RuleCoverage, What, prove};
+pub use prove::{
+    Coverage, Failure, Happening, Outcome, PredicateCoverage, RuleCoverage, What, prove,
+};
 
 use super::codes::Code;
 use super::finding::{self, Span};
@@ -25,7 +27,11 @@ use crate::engine::task::{Flavour, Kind, RuleName, State, Task, TaskId};
 use crate::engine::trace::Gate;
 
 pub(super) const FILE: &[Key] = &[
-    key("rules", Form::Text, "The rules file, seen from this file; default: beside it, `X.yaml` for `X.test.yaml`."),
+    key(
+        "rules",
+        Form::Text,
+        "The rules file, seen from this file; default: beside it, `X.yaml` for `X.test.yaml`.",
+    ),
     key("tests", Form::Maps(CASE), "The tests."),
 ];
 
@@ -35,17 +41,23 @@ pub(super) const CASE: &[Key] = &[
     key("server", Form::Text, "The server the tasks are on; default the first of the rules file."),
     key("flavour", Form::Word(FLAVOURS), "The product it runs; default `openlist`."),
     key("poll", Form::Duration, "The time between two looks; default the server's."),
-    key("until", Form::Duration, "How long the test goes on; default the last moment it names, and a poll more."),
+    key(
+        "until",
+        Form::Duration,
+        "How long the test goes on; default the last moment it names, and a poll more.",
+    ),
     key("away", Form::Maps(OUTAGE), "When the server does not answer."),
     key("tasks", Form::Maps(ACTOR), "The tasks that the server has."),
     key("expect", Form::Maps(EXPECTATION), "What must happen, and what must not."),
-    key("nothing_else", Form::Bool, "Whether an action that no expectation speaks of fails the test; default false."),
+    key(
+        "nothing_else",
+        Form::Bool,
+        "Whether an action that no expectation speaks of fails the test; default false.",
+    ),
 ];
 
-pub(super) const OUTAGE: &[Key] = &[
-    key("from", Form::Duration, "From when on."),
-    key("to", Form::Duration, "Until when."),
-];
+pub(super) const OUTAGE: &[Key] =
+    &[key("from", Form::Duration, "From when on."), key("to", Form::Duration, "Until when.")];
 
 pub(super) const ACTOR: &[Key] = &[
     key("id", Form::Text, "What expectations call it; default its number."),
@@ -54,7 +66,11 @@ pub(super) const ACTOR: &[Key] = &[
     key("creator", Form::Text, "The user who made it."),
     key("role", Form::Count(0), "The number of that user's role."),
     key("size", Form::Size, "Its size."),
-    key("state", Form::Words { words: Words::States, open: false }, "Its state at the start; without one it comes with its first step."),
+    key(
+        "state",
+        Form::Words { words: Words::States, open: false },
+        "Its state at the start; without one it comes with its first step.",
+    ),
     key("error", Form::Text, "Its error at the start."),
     key("status", Form::Text, "Its status at the start."),
     key("progress", Form::CompareNumber, "Its progress at the start, in percent."),
@@ -64,10 +80,22 @@ pub(super) const ACTOR: &[Key] = &[
 
 pub(super) const STEP: &[Key] = &[
     key("at", Form::Duration, "So long after the start."),
-    key("after_retry", Form::Duration, "So long after the next accepted retry; until then it runs."),
+    key(
+        "after_retry",
+        Form::Duration,
+        "So long after the next accepted retry; until then it runs.",
+    ),
     key("after_cancel", Form::Duration, "So long after the next accepted cancel."),
-    key("times", Form::CountOrNone(1), "For how many retries or cancels in a row this holds, or `none` for all that come; default 1."),
-    key("state", Form::Words { words: Words::States, open: false }, "The state it comes to, or `gone`."),
+    key(
+        "times",
+        Form::CountOrNone(1),
+        "For how many retries or cancels in a row this holds, or `none` for all that come; default 1.",
+    ),
+    key(
+        "state",
+        Form::Words { words: Words::States, open: false },
+        "The state it comes to, or `gone`.",
+    ),
     key("error", Form::Text, "The error with it."),
     key("status", Form::Text, "Its status from then on."),
     key("progress", Form::CompareNumber, "Its progress from then on, in percent."),
@@ -79,7 +107,11 @@ pub(super) const EXPECTATION: &[Key] = &[
     key("at", Form::Duration, "When: at this moment, or for what happens within a poll of it."),
     key("after", Form::Duration, "When: not before this moment; default from the start."),
     key("before", Form::Duration, "When: at this moment at the latest; default to the end."),
-    key("action", Form::Words { words: Words::Actions, open: false }, "The action that happens, or `none`."),
+    key(
+        "action",
+        Form::Words { words: Words::Actions, open: false },
+        "The action that happens, or `none`.",
+    ),
     key("times", Form::Count(0), "How many times exactly; default at least once."),
     key("attempt", Form::Count(1), "Which attempt of the rule on the task it is."),
     key("gives_up", Form::Bool, "Whether the rule gives the task up."),
@@ -166,7 +198,7 @@ pub fn load(source: Source<'_>, config: &Config) -> LoadedCases {
     let mut findings = Vec::new();
     let root = yaml::parse(source.text, &mut findings);
     for finding in findings.iter_mut().filter(|finding| finding.code == Code::EmptyFile) {
-        finding.message = "the file holds no tests".to_owned();
+        "the file holds no tests".clone_into(&mut finding.message);
         finding.help("begin with `tests:`");
     }
     let mut reader = Reader::new(source.text, findings);
@@ -250,13 +282,12 @@ impl Reader<'_> {
 
     fn case(&mut self, at: At<'_>, config: &Config) -> Option<Case> {
         let fields = self.fields(at.node, at.span, Place::Case)?;
-        let name = match fields.get("name") {
-            Some(name) => self.text(name).map(str::to_owned),
-            None => {
-                self.report(Code::MissingKey, at.span, "the test has no `name`")
-                    .help("say what it shows: `name: a throttled copy waits`");
-                None
-            }
+        let name = if let Some(name) = fields.get("name") {
+            self.text(name).map(str::to_owned)
+        } else {
+            self.report(Code::MissingKey, at.span, "the test has no `name`")
+                .help("say what it shows: `name: a throttled copy waits`");
+            None
         };
         let start = match fields.get("start") {
             Some(at) => self.moment(at),
@@ -298,17 +329,14 @@ impl Reader<'_> {
             }
         }
         let until = fields.get("until").and_then(|at| self.offset(at));
-        let expect = match fields.get("expect") {
-            Some(at) => {
-                self.members(at, "expectations", |reader, item| {
-                    reader.expectation(item, config, &mut draft)
-                })
-            }
-            None => {
-                self.report(Code::MissingKey, at.span, "the test expects nothing")
-                    .help("add `expect:` with an `action`, or with `action: none`");
-                Vec::new()
-            }
+        let expect = if let Some(at) = fields.get("expect") {
+            self.members(at, "expectations", |reader, item| {
+                reader.expectation(item, config, &mut draft)
+            })
+        } else {
+            self.report(Code::MissingKey, at.span, "the test expects nothing")
+                .help("add `expect:` with an `action`, or with `action: none`");
+            Vec::new()
         };
         let nothing_else = fields.get("nothing_else").and_then(|at| self.bool(at)).unwrap_or(false);
         Some(Case {
@@ -368,16 +396,15 @@ impl Reader<'_> {
         let id = id.unwrap_or_else(|| number.to_string());
         if draft.tasks.iter().any(|other| other.task.id.as_str() == id) {
             let span = fields.get("id").map_or(at.span, |at| at.span);
-            self.report(Code::RepeatedValue, span, format!("two tasks are called `{id}`"))
+            self.report(Code::DuplicateKey, span, format!("two tasks are called `{id}`"))
                 .help("expectations tell tasks apart by their ids");
         }
-        let kind = match fields.get("kind") {
-            Some(at) => self.kind(at),
-            None => {
-                self.report(Code::MissingKey, at.span, "the task has no `kind`")
-                    .help("say which queue it is in: `kind: copy`");
-                None
-            }
+        let kind = if let Some(at) = fields.get("kind") {
+            self.kind(at)
+        } else {
+            self.report(Code::MissingKey, at.span, "the task has no `kind`")
+                .help("say which queue it is in: `kind: copy`");
+            None
         };
         let name = fields.get("name").and_then(|at| self.text(at)).map(str::to_owned);
         let role = fields.get("role").and_then(|at| self.count(at, 0));
@@ -460,9 +487,9 @@ impl Reader<'_> {
     fn step_of(&mut self, fields: &Fields<'_>, cue: Cue, draft: &mut Draft) -> Option<Step> {
         let (Cue::At(after) | Cue::AfterRetry(after) | Cue::AfterCancel(after)) = cue;
         draft.note(after);
-        let gone = fields.get("state").filter(
-            |at| matches!(&at.node.value, Value::Text(scalar) if scalar.text == "gone"),
-        );
+        let gone = fields
+            .get("state")
+            .filter(|at| matches!(&at.node.value, Value::Text(scalar) if scalar.text == "gone"));
         let state = match (gone, fields.get("state")) {
             (None, Some(at)) => Some(self.state(at)?),
             _ => None,
@@ -528,9 +555,8 @@ impl Reader<'_> {
         }
         let times = fields.get("times").and_then(|at| self.count(at, 0));
         let attempt = fields.get("attempt").and_then(|at| self.count(at, 1));
-        let is_none = |at: At<'_>| {
-            matches!(&at.node.value, Value::Text(scalar) if scalar.text == "none")
-        };
+        let is_none =
+            |at: At<'_>| matches!(&at.node.value, Value::Text(scalar) if scalar.text == "none");
         let lasting = matches!(claim.key, "waits" | "taken_by");
         let claim = match claim.key {
             "action" if is_none(claim) => Claim::Acts { action: None, attempt, times: Some(0) },
@@ -555,11 +581,13 @@ impl Reader<'_> {
         draft: &mut Draft,
     ) -> Option<(Duration, Duration)> {
         let range = fields.get("after").or(fields.get("before"));
-        if let (Some(at), Some(range)) = (fields.get("at").or(lasting.then_some(range).flatten()), range)
+        if let (Some(at), Some(range)) =
+            (fields.get("at").or(lasting.then_some(range).flatten()), range)
         {
-            let message = match lasting {
-                true => format!("`{}` does not go with what holds at a moment", range.key),
-                false => format!("`at` and `{}` exclude each other", range.key),
+            let message = if lasting {
+                format!("`{}` does not go with what holds at a moment", range.key)
+            } else {
+                format!("`at` and `{}` exclude each other", range.key)
             };
             let span = if lasting { range.key_span } else { at.key_span };
             self.report(Code::ConflictingKeys, span, message)

@@ -428,9 +428,8 @@ fn holds_now(
                 });
             }
             Claim::Waits(gate) => {
-                let asked = |name: &RuleName| {
-                    expectation.rule.as_ref().is_none_or(|rule| rule == name)
-                };
+                let asked =
+                    |name: &RuleName| expectation.rule.as_ref().is_none_or(|rule| rule == name);
                 for rule in trace.rules.iter().filter(|rule| asked(&rule.name)) {
                     if rule.gates.iter().any(|one| one.name() == *gate) {
                         return Some(Ok(()));
@@ -479,6 +478,9 @@ fn judge_lasting(
         rule: expectation.rule.clone(),
     })
 }
+
+/// How much of what came instead is shown.
+const SHOWN: usize = 8;
 
 fn judge_happenings(
     expectation: &Expectation,
@@ -532,7 +534,6 @@ fn judge_happenings(
         What::Acted { rule, .. } | What::GaveUp { rule, .. } => Some(rule.clone()),
         What::Became(..) => None,
     });
-    const SHOWN: usize = 8;
     let mut got: Vec<String> = others.iter().take(SHOWN).map(|one| line(one)).collect();
     if others.len() > SHOWN {
         got.push(format!("and {} more", others.len() - SHOWN));
