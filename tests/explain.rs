@@ -201,8 +201,9 @@ fn a_saved_list_is_taken_as_it_is() {
 
 #[test]
 fn a_thousand_errors_are_sorted_in_moments() {
-    let lines: String =
+    let lines: Vec<String> =
         (0..1000).map(|n| format!("{{\"error\":\"file no{n}x: i/o timeout\"}}\n")).collect();
+    let lines = lines.concat();
     let text = shown(&["match", "--format", "json", "-q"], &lines);
     assert_eq!(text.lines().count(), 1001);
     assert!(text.lines().take(1000).all(|line| line.contains(r#""class":"timeout""#)));
@@ -388,4 +389,40 @@ async fn a_task_of_a_live_server_and_one_of_an_audit_row() {
     drop(sandbox);
     let output = run(args(&["explain", &other])).await;
     assert_eq!(output.status.code(), Some(3), "{output:?}");
+}
+
+/// The commands of a page of the documentation, with what the page says they print.
+#[test]
+fn the_examples_of_the_documentation_print_what_they_say() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let page = root.join("docs/explain.md");
+    let mut text = fs::read_to_string(&page).unwrap();
+    let binary = Path::new(env!("CARGO_BIN_EXE_taskwarden")).parent().unwrap().to_owned();
+    let path = std::env::var("PATH").unwrap();
+    let examples: Vec<(String, String)> = text
+        .split("```console\n$ ")
+        .skip(1)
+        .map(|example| example.split("```").next().unwrap().split_once('\n').unwrap())
+        .map(|(command, output)| (command.to_owned(), output.to_owned()))
+        .collect();
+    assert_eq!(examples.len(), 3);
+    for (command, output) in &examples {
+        let ran = Command::new("sh")
+            .args(["-c", command])
+            .current_dir(root)
+            .env("PATH", format!("{}:{path}", binary.display()))
+            .env("TASKWARDEN_CONFIG", "rules.example.yaml")
+            .env("TZ", "UTC")
+            .output()
+            .unwrap();
+        let now = String::from_utf8(ran.stdout).unwrap();
+        if std::env::var_os("UPDATE_DOCS").is_some() {
+            text = text.replace(output, &now);
+        } else {
+            assert_eq!(*output, now, "{command}; UPDATE_DOCS=1 writes the page anew");
+        }
+    }
+    if std::env::var_os("UPDATE_DOCS").is_some() {
+        fs::write(&page, text).unwrap();
+    }
 }

@@ -32,7 +32,7 @@ pub struct TestArgs {
     /// Only the tests in whose name this is found
     #[arg(long, value_name = "REGEX")]
     run: Option<Regex>,
-    /// Write a report in `JUnit`'s form
+    /// Write a report in the form of `JUnit`
     #[arg(long, value_name = "FILE")]
     junit: Option<PathBuf>,
     /// Say which rules never had a task, and which matchers were never true or never false
@@ -41,12 +41,13 @@ pub struct TestArgs {
 }
 
 /// A test as `--format json` shows it.
-#[allow(clippy::struct_field_names, reason = "the names are those of the JSON")]
 #[derive(Debug, Serialize)]
-struct Line<'a> {
+struct TestLine<'a> {
     file: &'a str,
-    line: usize,
-    test: &'a str,
+    #[serde(rename = "line")]
+    at: usize,
+    #[serde(rename = "test")]
+    name: &'a str,
     passed: bool,
     failures: Vec<FailureLine<'a>>,
 }
@@ -180,8 +181,13 @@ fn show(
                 explain::of_trace(rules, &case.scenario.server, seen.flavour, seen.trace)
             }),
         });
-        let line =
-            Line { file, line: case.line, test: &case.name, passed, failures: failures.collect() };
+        let line = TestLine {
+            file,
+            at: case.line,
+            name: &case.name,
+            passed,
+            failures: failures.collect(),
+        };
         screen::print(&serde_json::to_string(&line).unwrap_or_default());
         return;
     }
@@ -195,10 +201,11 @@ fn show(
     }
 }
 
+/// How much of what happened is shown of a test that failed.
+const SHOWN: usize = 40;
+
 /// What is wrong with a test that failed, for people; empty for one that passed.
 fn report(rules: &RuleSet, file: &str, case: &Case, outcome: &Outcome) -> String {
-    /// Happenings that are shown before the rest is only counted.
-    const SHOWN: usize = 40;
     let mut out = String::new();
     for failure in &outcome.failures {
         let _ = writeln!(out, "  {file}:{}", failure.line);
@@ -218,11 +225,8 @@ fn report(rules: &RuleSet, file: &str, case: &Case, outcome: &Outcome) -> String
             // The rule that is asked about, and the one that decided.
             let mut names: Vec<_> = failure.rule.iter().chain(&owner).collect();
             names.dedup();
-            let _ = if names.is_empty() {
-                writeln!(out, "  no rule wants it at {at}:")
-            } else {
-                writeln!(out, "  how it was decided, at {at}:")
-            };
+            let title = if names.is_empty() { "no rule wants it" } else { "how it was decided" };
+            let _ = writeln!(out, "  {title}, at {at}:");
             let all: Vec<_> = rules.rules.iter().map(|rule| &rule.name).collect();
             for name in if names.is_empty() { all } else { names } {
                 for line in explain::rule_human(&task, name, seen.tick.now).lines() {
@@ -248,7 +252,8 @@ fn report(rules: &RuleSet, file: &str, case: &Case, outcome: &Outcome) -> String
 #[derive(Debug, Serialize)]
 struct CoverageLine<'a> {
     rules: String,
-    rule: &'a str,
+    #[serde(rename = "rule")]
+    name: &'a str,
     took: bool,
     acted: bool,
     never_true: Vec<String>,
@@ -275,7 +280,7 @@ fn show_coverage(common: &Common, path: &Path, coverage: &Coverage) {
         };
         let line = CoverageLine {
             rules: path.display().to_string(),
-            rule: rule.name.as_str(),
+            name: rule.name.as_str(),
             took: rule.took,
             acted: rule.acted,
             never_true: never(|one| one.ever_true),
@@ -294,7 +299,7 @@ fn show_coverage(common: &Common, path: &Path, coverage: &Coverage) {
             (true, false) => ": never acted",
             _ => "",
         };
-        let _ = writeln!(text, "  {}{state}", printable(line.rule));
+        let _ = writeln!(text, "  {}{state}", printable(line.name));
         for (word, list) in [("true", &line.never_true), ("false", &line.never_false)] {
             for one in list {
                 let _ = writeln!(text, "    never {word}: {}", printable(one));

@@ -30,7 +30,7 @@ pub struct Next {
 /// The most moments that are looked at. Each is one at which a wait ends, so a few are enough.
 const MOST_MOMENTS: usize = 24;
 
-/// What happens next to a task; a `notify` only when nothing else does. `None` when nothing is
+/// What happens next to a task; a `notify` only when its rule has the task or nothing else comes. `None` when nothing is
 /// known to happen: no rule wants the task, or what it waits for has no moment. `first` is what
 /// [`examine`] made of the task at the moment of `tick`.
 #[must_use]
@@ -83,7 +83,8 @@ fn happens(
         });
         let Some(action) = planned.map(|planned| planned.action) else { continue };
         let next = Next { at: now, rule: rule.name.clone(), action: Some(action) };
-        if action != Action::Notify {
+        let owns = trace.owner().is_some_and(|owner| owner.name == rule.name);
+        if action != Action::Notify || owns {
             return Some(next);
         }
         told.get_or_insert(next);

@@ -291,6 +291,7 @@ impl<'a> Live<'a> {
         match effect {
             Effect::None => {}
             Effect::Remove => {
+                self.call_off();
                 self.task = None;
             }
             Effect::Retry => {
@@ -305,6 +306,7 @@ impl<'a> Live<'a> {
                 });
             }
             Effect::Cancel => {
+                self.call_off();
                 let scripted = self.cue(now, |cue| match cue {
                     Cue::AfterCancel(after) => Some(after),
                     _ => None,
@@ -323,6 +325,11 @@ impl<'a> Live<'a> {
                 }
             }
         }
+    }
+
+    /// What was to come of the last action comes no more.
+    fn call_off(&mut self) {
+        self.due.retain(|(_, step)| matches!(step.cue, Cue::At(_)));
     }
 
     /// Puts the next step that waits for such a cue on the clock; false when there is none.

@@ -388,7 +388,7 @@ impl Reader<'_> {
         let id = id.unwrap_or_else(|| number.to_string());
         if draft.tasks.iter().any(|other| other.task.id.as_str() == id) {
             let span = fields.get("id").map_or(at.span, |at| at.span);
-            self.report(Code::RepeatedValue, span, format!("two tasks are called `{id}`"))
+            self.report(Code::DuplicateKey, span, format!("two tasks are called `{id}`"))
                 .help("expectations tell tasks apart by their ids");
         }
         let kind = if let Some(at) = fields.get("kind") {

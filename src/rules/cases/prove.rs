@@ -479,12 +479,14 @@ fn judge_lasting(
     })
 }
 
+/// How much of what came instead is shown.
+const SHOWN: usize = 8;
+
 fn judge_happenings(
     expectation: &Expectation,
     happened: &[Happening],
     spoken_of: &mut [bool],
 ) -> Option<Failure> {
-    const SHOWN: usize = 8;
     let (from, to) = expectation.window;
     let about = |happening: &Happening| {
         (from..=to).contains(&happening.at)
