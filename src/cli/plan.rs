@@ -74,6 +74,9 @@ fn show(
         for line in &lines {
             screen::print(&serde_json::to_string(line).unwrap_or_default());
         }
+        for (kind, error) in &snapshot.unread {
+            screen::say(&format!("warning: {kind} is not in the plan: {}", printable(error)));
+        }
         return;
     }
     screen::print(human(snapshot, &lines, now).trim_end());
@@ -131,7 +134,9 @@ fn lines<'a>(
                 _ => None,
             },
             error: task.map(|task| task.error.to_string()).filter(|error| !error.is_empty()),
-            class: None,
+            class: task.filter(|task| !task.error.is_empty()).map(|task| {
+                config.rules.classes.classify(&task.error, snapshot.flavour, task.state)
+            }),
             when: "later",
             due: waiting.gate.until(),
             reason: waiting.gate.to_string(),
