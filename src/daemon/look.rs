@@ -113,8 +113,7 @@ impl Eye {
                         && list.roundtrip < SLOW_ANSWER
                         && skew.is_none_or(|(roundtrip, _)| list.roundtrip < roundtrip)
                     {
-                        let half =
-                            SignedDuration::try_from(list.roundtrip / 2).unwrap_or_default();
+                        let half = SignedDuration::try_from(list.roundtrip / 2).unwrap_or_default();
                         let measured = date.duration_since(list.read_at) - half;
                         skew = Some((list.roundtrip, measured));
                     }

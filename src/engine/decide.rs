@@ -966,9 +966,10 @@ impl<'a> Evaluation<'a> {
         let own = progress.pending.as_ref().map(|pending| pending.at);
         // A call on one of the tasks whose answer is missing may still be carried out.
         let of_tasks = || {
-            let pending = tasks.iter().filter(|task| rule.action.fits(task.state)).filter_map(
-                |task| Some(self.memory.task(kind, &task.id)?.pending.as_ref()?.at),
-            );
+            let pending = tasks
+                .iter()
+                .filter(|task| rule.action.fits(task.state))
+                .filter_map(|task| Some(self.memory.task(kind, &task.id)?.pending.as_ref()?.at));
             pending.min()
         };
         if let Some(since) = own.or_else(of_tasks) {

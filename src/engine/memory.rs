@@ -341,13 +341,7 @@ impl TaskMemory {
 
     /// The task is in another state, or ran again to the same one; not before `floor`, when it was
     /// last seen as it had been.
-    fn enter_state(
-        &mut self,
-        task: &Task,
-        skew: SignedDuration,
-        floor: Timestamp,
-        now: Timestamp,
-    ) {
+    fn enter_state(&mut self, task: &Task, skew: SignedDuration, floor: Timestamp, now: Timestamp) {
         // A time that lies ahead by our clock is worth no more than the present moment.
         let ours = |time: Option<Timestamp>| Some(time?.checked_sub(skew).ok()?.min(now));
         let another_run = task.started.is_some() && task.started != self.listed.0;
