@@ -521,8 +521,13 @@ impl Memory {
                 last: self.looked.insert(kind.clone(), now),
                 now,
             };
+            let mut succeeded = Vec::new();
             for task in tasks {
-                self.fold_task(&look, task, &mut judgements);
+                self.fold_task(&look, task, &mut judgements, &mut succeeded);
+            }
+            // After all judgements, so that the order of the list makes no difference.
+            for subject in succeeded {
+                self.forget_progress(&subject);
             }
             self.fold_absent(kind, tasks, now, &mut judgements);
             self.judge_whole_kind(kind, tasks, now, &mut judgements);
@@ -629,7 +634,14 @@ impl Memory {
         }
     }
 
-    fn fold_task(&mut self, look: &Glance<'_>, task: &Task, judgements: &mut Vec<Judgement>) {
+    /// `succeeded` takes up what a success wipes.
+    fn fold_task(
+        &mut self,
+        look: &Glance<'_>,
+        task: &Task,
+        judgements: &mut Vec<Judgement>,
+        succeeded: &mut Vec<Subject>,
+    ) {
         let Glance { kind, flavour, skew, last, now } = *look;
         let tasks = self.tasks.entry(kind.clone()).or_default();
         let key = || (kind.clone(), task.id.clone());
@@ -637,7 +649,7 @@ impl Memory {
             tasks.insert(task.id.clone(), TaskMemory::new(task, skew, now));
             self.dirty.tasks.insert(key());
             if task.state == State::Succeeded {
-                self.forget_progress(&Subject::Name(kind.clone(), task.name.identity()));
+                succeeded.push(Subject::Name(kind.clone(), task.name.identity()));
             }
             return;
         };
@@ -671,8 +683,8 @@ impl Memory {
             memory.enter_state(task, skew, floor, now);
             self.dirty.tasks.insert(key());
             if task.state == State::Succeeded {
-                self.forget_progress(&Subject::Task(kind.clone(), task.id.clone()));
-                self.forget_progress(&Subject::Name(kind.clone(), task.name.identity()));
+                succeeded.push(Subject::Task(kind.clone(), task.id.clone()));
+                succeeded.push(Subject::Name(kind.clone(), task.name.identity()));
             }
         } else if !task.error.is_empty() && *memory.last_error != *task.error {
             memory.last_error.clone_from(&task.error);
@@ -751,22 +763,18 @@ impl Memory {
         {
             task.canceled_by_us = true;
         }
-        // A success has wiped the count already; it stays wiped.
-        let wiped = self.task(kind, id).is_some_and(|task| task.state == State::Succeeded);
-        if !(wiped && pending.action.effect() != Effect::Remove) {
-            if carried_out && !pending.accepted {
-                self.count_attempt(&pending, now);
+        if carried_out && !pending.accepted {
+            self.count_attempt(&pending, now);
+        }
+        let progress = self.progress_mut(&pending.subject, &pending.rule);
+        progress.last_action = progress.last_action.max(Some(pending.at));
+        match outcome {
+            Outcome::Effective => progress.ineffective = 0,
+            Outcome::Ineffective => {
+                progress.ineffective += 1;
+                progress.ineffective_why.clone_from(&detail);
             }
-            let progress = self.progress_mut(&pending.subject, &pending.rule);
-            progress.last_action = progress.last_action.max(Some(pending.at));
-            match outcome {
-                Outcome::Effective => progress.ineffective = 0,
-                Outcome::Ineffective => {
-                    progress.ineffective += 1;
-                    progress.ineffective_why.clone_from(&detail);
-                }
-                _ => {}
-            }
+            _ => {}
         }
         judgements.push(Judgement { intent: pending.intent, outcome, detail });
     }
