@@ -4,11 +4,18 @@
 pub mod audit;
 pub mod check;
 pub mod demo;
+pub mod described;
+pub mod explain;
 pub mod findings;
+pub mod live;
+pub mod match_;
 pub mod paths;
 pub mod plan;
+pub mod reference;
 pub mod run;
+pub mod schema;
 pub mod screen;
+pub mod test;
 
 use std::path::PathBuf;
 
@@ -30,11 +37,11 @@ pub struct Args {
 #[derive(Clone, Debug, clap::Args)]
 #[command(next_help_heading = "Common options")]
 pub struct Common {
-    /// The rules file [default: $TASKWARDEN_CONFIG, ./rules.yaml, the user's and then the system's
+    /// The rules file [default: `$TASKWARDEN_CONFIG`, `./rules.yaml`, the user's and then the system's
     /// config folder]
     #[arg(short, long, global = true, value_name = "FILE")]
     pub config: Option<PathBuf>,
-    /// Where the daemon keeps its memory [default: $STATE_DIRECTORY, then the user's state folder]
+    /// Where the daemon keeps its memory [default: `$STATE_DIRECTORY`, then the user's state folder]
     #[arg(long, global = true, value_name = "DIR")]
     pub state_dir: Option<PathBuf>,
     /// How results are printed; `json` is one object a line
@@ -82,8 +89,14 @@ enum Command {
     Run(run::RunArgs),
     Demo(demo::DemoArgs),
     Check(check::CheckArgs),
+    Test(test::TestArgs),
     Plan(plan::PlanArgs),
+    Explain(Box<explain::ExplainArgs>),
+    Match(Box<match_::MatchArgs>),
     Audit(audit::AuditArgs),
+    Schema(schema::SchemaArgs),
+    Completions(reference::CompletionsArgs),
+    Man(reference::ManArgs),
 }
 
 /// How a command ended.
@@ -146,8 +159,14 @@ pub fn main(args: Args) -> Exit {
         Command::Run(args) => run::run(&common, &args),
         Command::Demo(args) => demo::run(&common, &args),
         Command::Check(args) => check::run(&common, &args),
+        Command::Test(args) => test::run(&common, &args),
         Command::Plan(args) => plan::run(&common, &args),
+        Command::Explain(args) => explain::run(&common, &args),
+        Command::Match(args) => match_::run(&common, &args),
         Command::Audit(args) => audit::run(&common, &args),
+        Command::Schema(args) => Ok(schema::run(&args)),
+        Command::Completions(args) => Ok(reference::completions(&args)),
+        Command::Man(args) => reference::man(&args),
     };
     result.unwrap_or_else(|failure| {
         screen::say(&format!("error: {:#}", failure.error));

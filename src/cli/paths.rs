@@ -39,7 +39,12 @@ fn user_folder(xdg: &str, below_home: &str) -> Option<PathBuf> {
     Some(base.join("taskwarden"))
 }
 
-/// The rules file: `--config`, then the places of DESIGN's order, the first that exists.
+/// The rules file: `--config`, `$TASKWARDEN_CONFIG`, then the first that exists of the working
+/// folder's, the user's and the system's.
+///
+/// # Errors
+///
+/// When none exists.
 pub fn config_path(common: &Common) -> Result<PathBuf, Failure> {
     if let Some(path) = common.config.clone().or_else(|| variable("TASKWARDEN_CONFIG")) {
         return Ok(path);
@@ -61,6 +66,10 @@ pub fn config_path(common: &Common) -> Result<PathBuf, Failure> {
 }
 
 /// The state folder: `--state-dir`, `$STATE_DIRECTORY`, the user's state folder.
+///
+/// # Errors
+///
+/// When not even the home folder is known.
 pub fn state_dir(common: &Common) -> Result<PathBuf, Failure> {
     if let Some(dir) = &common.state_dir {
         return Ok(dir.clone());
@@ -80,6 +89,10 @@ pub fn state_dir(common: &Common) -> Result<PathBuf, Failure> {
 }
 
 /// Reads the rules file.
+///
+/// # Errors
+///
+/// When it cannot be read.
 pub fn read_rules(path: &Path) -> Result<RulesFile, Failure> {
     let text = reload::read(path)
         .with_context(|| format!("the rules file `{}` cannot be read", path.display()))
@@ -89,12 +102,16 @@ pub fn read_rules(path: &Path) -> Result<RulesFile, Failure> {
 
 /// Reads and compiles the rules file, for commands that work with it. Warnings go to standard error,
 /// and so do errors, with which the command ends.
+///
+/// # Errors
+///
+/// When the file cannot be read or used.
 pub fn load_rules(common: &Common) -> Result<(RulesFile, Config), Failure> {
     let file = read_rules(&config_path(common)?)?;
     let path = file.path.display().to_string();
     let loaded = crate::rules::load(file.source(&path));
     if !loaded.findings.is_empty() && !common.quiet {
-        screen::say(&findings::human(&loaded, screen::colored(common)));
+        screen::say(&findings::human(&loaded, screen::colored_talk(common)));
     }
     let errors =
         loaded.findings.iter().filter(|finding| finding.severity == Severity::Error).count();

@@ -2,26 +2,21 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::sync::Arc;
 
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::{Common, Exit, Failure, Format, paths, runtime, screen};
-use crate::ambient::Clock;
-use crate::daemon::look::Eye;
-use crate::daemon::supervise::{Options, clients};
+use super::live::{self, Seen};
+use super::{Common, Exit, Failure, Format, paths, screen};
 use crate::engine::class::Class;
 use crate::engine::decide::{Decision, Tick, decide, until};
-use crate::engine::memory::{Memory, Snapshot};
+use crate::engine::memory::Snapshot;
 use crate::engine::predicate::format_duration;
 use crate::engine::rule::{Action, Mode};
 use crate::engine::task::{Kind, RuleName, ServerName, Task, TaskId};
 use crate::engine::text::printable;
 use crate::engine::trace::Gate;
-use crate::rules::{Config, ServerConfig};
-use crate::store::{OpenError, Reader};
-use crate::telemetry::Sink;
+use crate::rules::Config;
 
 /// Look at the servers once; say what would be done, and what waits until when
 ///
@@ -58,78 +53,13 @@ struct Line<'a> {
 
 pub(super) fn run(common: &Common, args: &PlanArgs) -> Result<Exit, Failure> {
     let (_, config) = paths::load_rules(common)?;
-    let state_dir = paths::state_dir(common)?;
-    let options = Options {
-        state_dir: state_dir.clone(),
-        dry_run: true,
-        clock: Clock::system(),
-        // What is worth telling is in the plan itself.
-        sink: Sink::new(|_| {}),
-        seed: 0,
-        speed: 1.0,
-    };
-    let config_error = |error: anyhow::Error| Failure::new(Exit::Config, error);
-    let servers: Vec<ServerConfig> = config
-        .servers
-        .iter()
-        .filter(|server| args.server.as_ref().is_none_or(|name| name == server.name.as_str()))
-        .cloned()
-        .collect();
-    if servers.is_empty() {
-        let error = match &args.server {
-            Some(name) => anyhow::anyhow!("the rules file names no server `{name}`"),
-            None => anyhow::anyhow!("the rules file names no server; add one under `servers:`"),
-        };
-        return Err(Failure::new(Exit::Usage, error));
+    let looks = live::look(common, &config, args.server.as_deref())?;
+    for Seen { snapshot, memory, now } in &looks.seen {
+        let tick = Tick { now: *now, seed: live::SEED };
+        let decision = decide(&config.rules, memory, snapshot, tick);
+        show(common, &config, snapshot, &decision, *now);
     }
-    let clients = clients(&config, &options).map_err(|error| config_error(error.into()))?;
-    let reader = match Reader::open(&state_dir) {
-        Ok(reader) => Some(reader),
-        Err(OpenError::Missing { .. }) => {
-            screen::say("note: no daemon has run with this state folder, so no attempts are known");
-            None
-        }
-        Err(error) => return Err(config_error(error.into())),
-    };
-    let mut away = false;
-    runtime()?.block_on(async {
-        for server in &servers {
-            let Some(client) = clients.get(&server.name) else { continue };
-            let mut memory = Memory::new(server.name.clone());
-            if let Some(reader) = &reader {
-                let known =
-                    reader.load(&server.name).map_err(|error| config_error(error.into()))?;
-                memory.restore(known);
-                if let Ok(Some(state)) = reader.server_state(&server.name)
-                    && let Ok(state) = serde_json::from_value(state)
-                {
-                    client.restore_login_memory(state);
-                }
-            }
-            let mut eye = Eye::new(
-                server.name.clone(),
-                Arc::clone(client),
-                server.kinds.clone(),
-                options.clock.clone(),
-                options.sink.clone(),
-            );
-            match eye.look().await {
-                Ok(snapshot) => {
-                    let now = options.clock.now();
-                    memory.fold(&snapshot, now);
-                    let tick = Tick { now, seed: options.seed };
-                    let decision = decide(&config.rules, &memory, &snapshot, tick);
-                    show(common, &config, &snapshot, &decision, now);
-                }
-                Err(error) => {
-                    away = true;
-                    screen::say(&format!("error: {error}"));
-                }
-            }
-        }
-        Ok(())
-    })?;
-    Ok(if away { Exit::Unreached } else { Exit::Fine })
+    Ok(if looks.away { Exit::Unreached } else { Exit::Fine })
 }
 
 fn show(
@@ -229,10 +159,8 @@ fn human(snapshot: &Snapshot, lines: &[Line<'_>], now: Timestamp) -> String {
                 None => groups.push((line.rule, line.action, line.mode, vec![line])),
             }
         }
-        let _ = match groups.is_empty() {
-            true => writeln!(out, "  {title}: nothing"),
-            false => writeln!(out, "  {title}:"),
-        };
+        let nothing = if groups.is_empty() { " nothing" } else { "" };
+        let _ = writeln!(out, "  {title}:{nothing}");
         for (rule, action, mode, mut members) in groups {
             let mode = if mode == Mode::DryRun { " (dry run)" } else { "" };
             members.sort_by_key(|line| line.due);

@@ -10,7 +10,7 @@ use crate::ambient::Clock;
 use crate::engine::memory::Snapshot;
 use crate::engine::task::{Flavour, Kind, ServerName};
 use crate::telemetry::{Event, Sink};
-use crate::upstream::{self, Client};
+use crate::upstream::{self, Client, Discovery};
 
 /// How many kinds of one server are read at a time.
 const READS_AT_ONCE: usize = 4;
@@ -82,14 +82,12 @@ impl Eye {
             self.discovered_at.is_none_or(|at| now.duration_since(at).abs() > DISCOVER_EVERY);
         if stale {
             let known = Kind::KNOWN.into_iter().chain(self.extra_kinds.iter().cloned());
-            let found = self.client.discover(&known.collect::<Vec<_>>()).await?;
-            self.flavour = found.flavour;
-            let first = self.discovered_at.is_none();
-            if first || found.kinds.iter().collect::<BTreeSet<_>>() != self.kinds.iter().collect() {
-                self.kinds = found.kinds.into_iter().collect();
-                self.announce();
+            match self.client.discover(&known.collect::<Vec<_>>()).await {
+                Ok(found) => self.learn(found, now),
+                // What was known before serves until the next look.
+                Err(error) if self.kinds.is_empty() => return Err(error),
+                Err(_) => {}
             }
-            self.discovered_at = Some(now);
         }
         let reads = self.kinds.iter().cloned().map(|kind| {
             let client = Arc::clone(&self.client);
@@ -121,6 +119,11 @@ impl Eye {
                     list.tasks.sort_unstable_by(|a, b| a.id.cmp(&b.id));
                     kinds.insert(kind, list.tasks);
                 }
+                // It went with a change of the server, or a proxy's page only looks so.
+                Err(upstream::Error::KindAbsent { .. }) if self.kinds.len() > 1 => {
+                    self.kinds.remove(&kind);
+                    self.discovered_at = None;
+                }
                 Err(error) => {
                     unread.insert(kind, error.to_string());
                     first_error.get_or_insert(error);
@@ -143,12 +146,25 @@ impl Eye {
             }
         }
         self.unread = now_unread;
-        if !self.unread.is_empty() {
-            // A kind may have gone with an upgrade of the server: look for the kinds again soon.
-            self.discovered_at = None;
-        }
         let (server, flavour) = (self.server.clone(), self.flavour);
         Ok(Snapshot { server, flavour, skew: self.skew, kinds, unread })
+    }
+
+    /// Takes in which kinds the server has; a look that was cut short tells less than a whole one.
+    fn learn(&mut self, found: Discovery, now: Timestamp) {
+        let whole = found.unsure.is_empty();
+        let mut kinds: BTreeSet<Kind> = found.kinds.into_iter().collect();
+        kinds.extend(found.unsure.into_iter().filter(|kind| self.kinds.contains(kind)));
+        let flavour = match found.flavour {
+            Flavour::Unknown => self.flavour,
+            known => known,
+        };
+        let news = kinds != self.kinds || flavour != self.flavour;
+        (self.kinds, self.flavour) = (kinds, flavour);
+        if news {
+            self.announce();
+        }
+        self.discovered_at = whole.then_some(now);
     }
 
     fn note_skew(&mut self, measured: SignedDuration) {

@@ -126,7 +126,20 @@ pub fn explain(
     kind: &Kind,
     id: &TaskId,
 ) -> Option<TaskTrace> {
-    Evaluation::new(rules, memory, snapshot, tick).run(Some((kind, id))).1
+    examine(rules, memory, snapshot, tick, kind, id).1
+}
+
+/// The decision, and what was looked at for one task, of one evaluation.
+#[must_use]
+pub fn examine(
+    rules: &RuleSet,
+    memory: &Memory,
+    snapshot: &Snapshot,
+    tick: Tick,
+    kind: &Kind,
+    id: &TaskId,
+) -> (Decision, Option<TaskTrace>) {
+    Evaluation::new(rules, memory, snapshot, tick).run(Some((kind, id)))
 }
 
 /// Holds a fresh look at one task against the decision about it: whether it may still go out, or
@@ -376,12 +389,12 @@ impl<'a> Evaluation<'a> {
             let run = &self.runs[index];
             let rule = run.rule;
             // A rule in dry run must not change what the live ones do.
-            if taken || (shown && run.mode == Mode::DryRun) {
-                if let Some(trace) = trace.as_deref_mut() {
-                    trace.rules.push(RuleTrace::new(rule, Look::TakenBefore));
-                    continue;
+            let late = taken || (shown && run.mode == Mode::DryRun);
+            if late && trace.is_none() {
+                if taken {
+                    break;
                 }
-                break;
+                continue;
             }
             let subject = match rule.identity {
                 Identity::Id => Subject::Task(kind.clone(), task.id.clone()),
@@ -389,6 +402,16 @@ impl<'a> Evaluation<'a> {
             };
             let progress = self.progress_of(&subject, &rule.name);
             let attempts = progress.map_or(0, |progress| progress.attempts);
+            if late {
+                if let Some(trace) = trace.as_deref_mut() {
+                    let mut look = RuleTrace::new(rule, Look::TakenBefore);
+                    look.predicate = Some(rule.condition.trace(&view, attempts));
+                    look.implied = run.implied(&view);
+                    look.attempts = attempts;
+                    trace.rules.push(look);
+                }
+                continue;
+            }
             let gave_up = progress.and_then(|progress| progress.gave_up.clone());
             let left = gave_up.as_ref().and_then(|gave_up| {
                 gave_up.left.iter().copied().find(|action| action.fits(task.state))
@@ -405,6 +428,7 @@ impl<'a> Evaluation<'a> {
                     RuleTrace::new(rule, if matched { Look::Taken } else { Look::NoMatch });
                 look.predicate = Some(rule.condition.trace(&view, attempts));
                 look.implied = run.implied(&view);
+                look.attempts = attempts;
                 trace.rules.push(look);
             }
             if !matched {

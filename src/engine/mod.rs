@@ -8,12 +8,15 @@ pub mod backoff;
 pub mod breaker;
 pub mod class;
 pub mod decide;
+pub mod described;
+pub mod forecast;
 pub mod memory;
 pub mod name;
 pub mod predicate;
 mod redact;
 pub mod rule;
 pub mod schedule;
+pub mod simulate;
 pub mod task;
 #[cfg(test)]
 mod tests;

@@ -48,6 +48,12 @@ pub fn shorten(text: &str, max_chars: usize) -> Cow<'_, str> {
     Cow::Owned(format!("{}…", &text[..end]))
 }
 
+/// A moment for people and logs: to the second, in UTC.
+#[must_use]
+pub fn moment(moment: jiff::Timestamp) -> String {
+    moment.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;

@@ -10,6 +10,7 @@ use super::class::Class;
 use super::predicate::PredicateTrace;
 use super::rule::{Action, Rule};
 use super::task::{Kind, RuleName, State, Task, TaskId};
+use super::text::moment;
 
 /// A task that a rule has taken and that waits.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -109,6 +110,24 @@ pub enum Gate {
 }
 
 impl Gate {
+    /// The names of all of them.
+    pub const NAMES: [&'static str; 14] = [
+        "one_action",
+        "judging",
+        "paused",
+        "schedule",
+        "off_hours",
+        "backoff",
+        "breaker",
+        "undone",
+        "max_share",
+        "per_tick",
+        "per_hour",
+        "noticed",
+        "exhausted",
+        "would_retry_unmeant",
+    ];
+
     /// When it opens, where that is known.
     #[must_use]
     pub fn until(&self) -> Option<Timestamp> {
@@ -120,6 +139,27 @@ impl Gate {
             | Self::Breaker { until, .. }
             | Self::PerHour { until, .. } => Some(*until),
             _ => None,
+        }
+    }
+
+    /// Its name, as JSON has it.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::OneAction => "one_action",
+            Self::Judging { .. } => "judging",
+            Self::Paused { .. } => "paused",
+            Self::Schedule { .. } => "schedule",
+            Self::OffHours { .. } => "off_hours",
+            Self::Backoff { .. } => "backoff",
+            Self::Breaker { .. } => "breaker",
+            Self::Undone { .. } => "undone",
+            Self::MaxShare { .. } => "max_share",
+            Self::PerTick { .. } => "per_tick",
+            Self::PerHour { .. } => "per_hour",
+            Self::Noticed => "noticed",
+            Self::Exhausted { .. } => "exhausted",
+            Self::WouldRetryUnmeant { .. } => "would_retry_unmeant",
         }
     }
 
@@ -169,22 +209,26 @@ impl fmt::Display for Gate {
         match self {
             Self::OneAction => f.write_str("another rule acts on the task in this tick"),
             Self::Judging { .. } => f.write_str("waits to see whether the last action took"),
-            Self::Paused { until: Some(until), why } => write!(f, "paused until {until}: {why}"),
+            Self::Paused { until: Some(until), why } => {
+                write!(f, "paused until {}: {why}", moment(*until))
+            }
             Self::Paused { until: None, why } => write!(f, "paused: {why}"),
             Self::Schedule { until: Some(until) } => {
-                write!(f, "its schedule fires next at {until}")
+                write!(f, "its schedule fires next at {}", moment(*until))
             }
             Self::Schedule { until: None } => f.write_str("its schedule never fires again"),
-            Self::OffHours { until: Some(until) } => write!(f, "outside its hours until {until}"),
+            Self::OffHours { until: Some(until) } => {
+                write!(f, "outside its hours until {}", moment(*until))
+            }
             Self::OffHours { until: None } => f.write_str("outside its hours"),
             Self::Backoff { until, attempt, of: Some(of) } => {
-                write!(f, "backs off until {until}, then attempt {attempt} of {of}")
+                write!(f, "backs off until {}, then attempt {attempt} of {of}", moment(*until))
             }
             Self::Backoff { until, attempt, of: None } => {
-                write!(f, "backs off until {until}, then attempt {attempt}")
+                write!(f, "backs off until {}, then attempt {attempt}", moment(*until))
             }
             Self::Breaker { key, until } => {
-                write!(f, "the breaker of {key} is open until {until} at least")
+                write!(f, "the breaker of {key} is open until {} at least", moment(*until))
             }
             Self::Undone { undone, below } => {
                 write!(f, "{undone} tasks are undone; the rule acts below {below}")
@@ -194,7 +238,7 @@ impl fmt::Display for Gate {
             }
             Self::PerTick { limit } => write!(f, "per_tick allows {limit} tasks in one tick"),
             Self::PerHour { limit, until } => {
-                write!(f, "per_hour allows {limit} tasks an hour; room again at {until}")
+                write!(f, "per_hour allows {limit} tasks an hour; room again at {}", moment(*until))
             }
             Self::Noticed => f.write_str("has told of it already"),
             Self::Exhausted { attempts } => write!(f, "all {attempts} attempts are used up"),
@@ -270,6 +314,13 @@ pub enum Look {
 }
 
 impl TaskTrace {
+    /// The rule that has the task: a rule that lets others look too stands before the one that has
+    /// it in the end.
+    #[must_use]
+    pub fn owner(&self) -> Option<&RuleTrace> {
+        self.rules.iter().rfind(|rule| matches!(rule.look, Look::Waits | Look::Acts | Look::Taken))
+    }
+
     pub(super) fn new(kind: &Kind, task: &Task) -> Self {
         Self {
             kind: kind.clone(),

@@ -75,8 +75,21 @@ pub struct Finding {
     pub label: String,
     /// The mend.
     pub help: Option<String>,
-    /// Other places that have to do with it, each with a few words.
-    pub related: Vec<(Span, String)>,
+    /// Other places that have to do with it.
+    pub related: Vec<Related>,
+}
+
+/// Another place that has to do with a finding.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Related {
+    /// Where.
+    pub span: Span,
+    /// The line of the span's start; the first is 1.
+    pub line: usize,
+    /// The column of the span's start, in characters; the first is 1.
+    pub column: usize,
+    /// What is there, in a few words.
+    pub message: String,
 }
 
 impl Finding {
@@ -106,8 +119,8 @@ impl Finding {
         self
     }
 
-    pub(super) fn related(&mut self, span: Span, words: impl Into<String>) -> &mut Self {
-        self.related.push((span, words.into()));
+    pub(super) fn related(&mut self, span: Span, message: impl Into<String>) -> &mut Self {
+        self.related.push(Related { span, line: 0, column: 0, message: message.into() });
         self
     }
 }
@@ -117,16 +130,19 @@ impl Finding {
 pub(super) fn settle(text: &str, findings: &mut Vec<Finding>) {
     for finding in &mut *findings {
         finding.span = one_line(text, finding.span);
-        for (span, _) in &mut finding.related {
-            *span = one_line(text, *span);
+        for related in &mut finding.related {
+            related.span = one_line(text, related.span);
         }
     }
     findings.sort_by(|a, b| {
         (a.span, a.code.as_str(), &a.message).cmp(&(b.span, b.code.as_str(), &b.message))
     });
     findings.dedup();
+    let spans = findings
+        .iter()
+        .flat_map(|f| std::iter::once(f.span).chain(f.related.iter().map(|related| related.span)));
     let mut places: BTreeMap<usize, (usize, usize)> =
-        findings.iter().flat_map(|f| [(f.span.start, (0, 0)), (f.span.end, (0, 0))]).collect();
+        spans.flat_map(|span| [(span.start, (1, 1)), (span.end, (1, 1))]).collect();
     // A byte-order mark is no character of the first line.
     let (mut line, mut column) = (1, 1);
     let mut at = if text.starts_with('\u{feff}') { '\u{feff}'.len_utf8() } else { 0 };
@@ -145,6 +161,9 @@ pub(super) fn settle(text: &str, findings: &mut Vec<Finding>) {
     for finding in findings {
         (finding.line, finding.column) = place(finding.span.start);
         (finding.end_line, finding.end_column) = place(finding.span.end);
+        for related in &mut finding.related {
+            (related.line, related.column) = place(related.span.start);
+        }
     }
 }
 

@@ -55,7 +55,7 @@ impl Reader<'_> {
         let mut members = Vec::new();
         if nest.depth > DEEPEST {
             let message = format!("matchers are nested deeper than {DEEPEST}");
-            self.report(Code::TooComplex, span, message);
+            self.report(Code::TooComplex, span, message).help("say the same with fewer groups");
             return Predicate::All(members);
         }
         let Some(fields) = self.fields(node, span, Place::Match) else {
@@ -108,10 +108,8 @@ impl Reader<'_> {
     fn groups(&mut self, at: At<'_>, nest: Nest, sites: &mut Sites) -> Option<Vec<Predicate>> {
         let nest = Nest { depth: nest.depth + 1, ..nest };
         let Value::Seq(items) = &at.node.value else {
-            self.wrong_type(at, "a list of matchers");
-            if let Some(finding) = self.findings.last_mut() {
-                finding.help(format!("write `{}: [{{ ... }}, {{ ... }}]`", at.key));
-            }
+            let help = format!("write `{}: [{{ ... }}, {{ ... }}]`", at.key);
+            self.wrong_type(at, "a list of matchers", &help);
             return None;
         };
         if items.is_empty() {
@@ -205,7 +203,7 @@ impl Reader<'_> {
         None
     }
 
-    fn kind(&mut self, at: At<'_>) -> Option<Kind> {
+    pub(super) fn kind(&mut self, at: At<'_>) -> Option<Kind> {
         let text = self.text(at)?;
         let kind = Kind::from(text);
         if !matches!(kind, Kind::Other(_)) || self.kinds.contains(text) {
@@ -225,7 +223,7 @@ impl Reader<'_> {
         None
     }
 
-    fn state(&mut self, at: At<'_>) -> Option<State> {
+    pub(super) fn state(&mut self, at: At<'_>) -> Option<State> {
         let text = self.text(at)?;
         if let Some(state) = State::KNOWN.into_iter().find(|state| state.name() == Some(text)) {
             return Some(state);
@@ -253,11 +251,11 @@ impl Reader<'_> {
 
     fn class_ref(&mut self, at: At<'_>) -> Option<Class> {
         let text = self.text(at)?;
-        if super::BUILT_IN_CLASSES.contains(&text) || self.classes.contains(text) {
-            return Some(super::class_named(text));
+        if Class::KNOWN.iter().any(|class| class.as_str() == text) || self.classes.contains(text) {
+            return Some(Class::from(text));
         }
         let own: Vec<String> = self.classes.iter().cloned().collect();
-        let names = super::BUILT_IN_CLASSES.into_iter().chain(own.iter().map(String::as_str));
+        let names = Class::KNOWN.iter().map(Class::as_str).chain(own.iter().map(String::as_str));
         let message = format!("there is no class of errors `{}`", shorten(text));
         let finding = self.report(Code::UnknownClass, at.span, message);
         suggest(finding, text, names);

@@ -3,28 +3,31 @@
 //! Pure: no I/O, no clock, no async. Knows of `engine` only. It never opens a file: secrets stay
 //! references, and time zones are those that come with the program.
 
+pub mod cases;
 mod codes;
 mod cron;
 mod finding;
 mod keys;
 mod lints;
 mod matchers;
+mod pages;
 mod patterns;
 mod reader;
 mod revision;
 mod rule;
+mod schema;
 mod servers;
 mod suggest;
 mod values;
 mod yaml;
 
-use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use regex::Regex;
 
 pub use codes::{Code, UnknownCode};
-pub use finding::{Finding, Severity, Span};
+pub use finding::{Finding, Related, Severity, Span};
+pub use schema::schema;
 pub use servers::{AuthConfig, SecretRef, ServerConfig};
 
 use crate::engine::class::{Class, ClassTable};
@@ -61,8 +64,8 @@ pub struct Loaded {
     pub findings: Vec<Finding>,
     /// The file's path, for rendering.
     pub path: String,
-    /// The text with a `*` in place of each byte of a secret, for rendering: every place is where it
-    /// was.
+    /// The text with its secrets blotted out, for rendering: every byte and every character that is
+    /// left is where it was.
     pub shown: String,
 }
 
@@ -77,13 +80,35 @@ pub struct Config {
     pub audit_log: Option<PathBuf>,
 }
 
+/// A size as rules files write it (`10GiB`), in bytes.
+///
+/// # Errors
+///
+/// What is wrong with the text.
+pub fn parse_size(text: &str) -> Result<u64, String> {
+    #[allow(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "a size is not negative, and one out of range saturates"
+    )]
+    values::size(text).map(|bytes| bytes as u64).map_err(|fault| fault.message)
+}
+
+/// A length of time as rules files write it (`1h30m`, `2d`).
+///
+/// # Errors
+///
+/// What is wrong with the text.
+pub fn parse_duration(text: &str) -> Result<std::time::Duration, String> {
+    values::duration(text).map_err(|fault| fault.message)
+}
+
 /// Reads a rules file, with every problem in it.
 #[must_use]
 pub fn load(source: Source<'_>) -> Loaded {
-    let mut reader = Reader::new(source.text);
     let mut findings = Vec::new();
     let root = yaml::parse(source.text, &mut findings);
-    reader.findings = findings;
+    let mut reader = Reader::new(source.text, findings);
     let config = root.as_ref().and_then(|root| reader.file(root));
     if source.world_readable {
         for (span, message) in std::mem::take(&mut reader.literals) {
@@ -120,7 +145,10 @@ impl Reader<'_> {
             Some(at) => self.servers(at),
             None => Vec::new(),
         };
-        if servers.is_empty() && self.servers.is_empty() {
+        let nothing = |at: At<'_>| {
+            at.is_null() || matches!(&at.node.value, Value::Seq(items) if items.is_empty())
+        };
+        if fields.get("servers").is_none_or(nothing) {
             let at = fields.get("servers").map_or(start, |at| at.key_span);
             self.report(
                 Code::NoServers,
@@ -134,22 +162,18 @@ impl Reader<'_> {
             Some(at) => self.defaults(at),
             None => Settings::default(),
         };
-        let (rules_given, drafts) = match fields.get("rules") {
-            Some(at) => {
-                let some = !matches!(&at.node.value, Value::Null)
-                    && !matches!(&at.node.value, Value::Seq(items) if items.is_empty());
-                (some, self.rules(at, &defaults))
-            }
-            None => (false, Vec::new()),
+        let drafts = match fields.get("rules") {
+            Some(at) => self.rules(at, &defaults),
+            None => Vec::new(),
         };
-        if !rules_given {
+        if fields.get("rules").is_none_or(nothing) {
             let at = fields.get("rules").map_or(start, |at| at.key_span);
             self.report(Code::NoRules, at, "the file has no rules, so nothing will ever be done")
                 .help("add `rules:` with a `name`, a `match` and an `action`");
         }
         lints::lint(self, &drafts);
         let shown_classes = shown_classes(&classes);
-        let table = class_table(classes);
+        let table = ClassTable::with_overrides(classes);
         let server_modes =
             servers.iter().map(|server| (server.name.clone(), server.mode)).collect();
         let rules = drafts.into_iter().map(|draft| draft.rule).collect();
@@ -169,7 +193,7 @@ impl Reader<'_> {
                 );
                 self.report(Code::UnsupportedVersion, at.span, message).help("write `version: 1`");
             }
-            _ => self.wrong_type(at, "the number 1"),
+            _ => self.wrong_type(at, "the number 1", "write `version: 1`"),
         }
     }
 
@@ -178,7 +202,11 @@ impl Reader<'_> {
             Value::Map(entries) => entries,
             Value::Null => return Vec::new(),
             _ => {
-                self.wrong_type(at, "a map of classes with their patterns");
+                self.wrong_type(
+                    at,
+                    "a map of classes",
+                    "write `class_name: pattern`, or a list of patterns",
+                );
                 return Vec::new();
             }
         };
@@ -202,49 +230,19 @@ impl Reader<'_> {
             if let Some(patterns) = self.regexes(at)
                 && fine
             {
-                classes.push((class_named(name), patterns));
+                classes.push((Class::from(name), patterns));
             }
         }
         classes
     }
 }
 
-/// The classes that there are without a file.
-const BUILT_IN_CLASSES: [&str; 13] = [
-    "throttled",
-    "network",
-    "timeout",
-    "auth",
-    "quota",
-    "storage_full",
-    "not_found",
-    "exists",
-    "blocked",
-    "server_error",
-    "interrupted",
-    "canceled",
-    "unknown",
-];
-
-fn class_named(name: &str) -> Class {
-    match name {
-        "throttled" => Class::Throttled,
-        "canceled" => Class::Canceled,
-        "interrupted" => Class::Interrupted,
-        "unknown" => Class::Unknown,
-        other => Class::Other(other.into()),
-    }
-}
-
-fn class_table(_own: Vec<(Class, Vec<Regex>)>) -> ClassTable {
-    ClassTable
-}
-
 /// The classes of a file in one form for one meaning.
 fn shown_classes(classes: &[(Class, Vec<Regex>)]) -> String {
-    let shown: BTreeMap<String, Vec<&str>> = classes
+    // Their order stays: the first class that fits an error has it.
+    let shown: Vec<(&str, Vec<&str>)> = classes
         .iter()
-        .map(|(class, patterns)| (class.to_string(), patterns.iter().map(Regex::as_str).collect()))
+        .map(|(class, patterns)| (class.as_str(), patterns.iter().map(Regex::as_str).collect()))
         .collect();
     format!("{shown:?}")
 }
@@ -252,48 +250,56 @@ fn shown_classes(classes: &[(Class, Vec<Regex>)]) -> String {
 /// The text with secrets blotted out. Beside the places that were found to hold one, every value
 /// behind a key that looks like a secret's goes: the text may be too broken to know better.
 fn mask(text: &str, secrets: &[Span]) -> String {
-    let mut bytes = text.as_bytes().to_vec();
-    let blot = |bytes: &mut Vec<u8>, span: std::ops::Range<usize>| {
-        for byte in bytes.get_mut(span).into_iter().flatten() {
-            if !matches!(byte, b'\n' | b'\r') {
-                *byte = b'*';
-            }
-        }
-    };
-    for secret in secrets {
-        blot(&mut bytes, secret.range());
+    let mut spans: Vec<std::ops::Range<usize>> = secrets.iter().map(|span| span.range()).collect();
+    spans.extend(suspicious_values(text));
+    spans.sort_by_key(|span| span.start);
+    let mut shown = String::with_capacity(text.len());
+    let mut at = 0;
+    for span in spans {
+        let (start, end) = (span.start.max(at), span.end.max(at));
+        shown.push_str(text.get(at..start).unwrap_or_default());
+        // A character of the same width each, so that no place moves.
+        shown.extend(text.get(start..end).unwrap_or_default().chars().map(
+            |c| match c.len_utf8() {
+                _ if c == '\n' || c == '\r' => c,
+                1 => '*',
+                2 => '\u{b7}',
+                3 => '\u{2022}',
+                _ => '\u{1f784}',
+            },
+        ));
+        at = end;
     }
-    let suspicious = suspicious_values(text);
-    for span in suspicious {
-        blot(&mut bytes, span);
-    }
-    String::from_utf8_lossy(&bytes).into_owned()
+    shown.push_str(text.get(at..).unwrap_or_default());
+    shown
 }
 
-/// The rest of each line behind `token:`, `password:` and `totp:`, but for references, and the user
-/// part of URLs.
+/// What stands behind `token:`, `password:` and `totp:`, with the deeper lines that go on with it,
+/// but for references; and the user part of URLs.
 fn suspicious_values(text: &str) -> Vec<std::ops::Range<usize>> {
     let mut found = Vec::new();
     let mut start = 0;
+    // The column of a key whose value goes on below, and whether the lines there are to go.
+    let mut open: Option<(usize, bool)> = None;
     for line in text.split_inclusive('\n') {
-        'key: for key in ["token", "password", "totp"] {
-            for (at, _) in line.match_indices(key) {
-                let rest = line[at + key.len()..].trim_start_matches(['"', '\'', ' ']);
-                let Some(value) = rest.strip_prefix(':') else { continue };
-                let value = value.trim();
-                let reference = ["env", "file"].iter().any(|word| {
-                    let inner = value.trim_start_matches(['{', ' ', '"', '\'']);
-                    inner.strip_prefix(word).is_some_and(|rest| {
-                        rest.trim_start_matches(['"', '\'', ' ']).starts_with(':')
-                    })
-                });
-                if !reference && !value.is_empty() && !value.starts_with('#') {
-                    let from = start + line.len() - line[at + key.len()..].len();
-                    let from = from + text[from..].find(value).unwrap_or(0);
-                    found.push(from..from + value.len());
-                    // All that follows on the line is out already.
-                    break 'key;
-                }
+        let bare = line.trim();
+        let column = line.len() - line.trim_start_matches([' ', '-', '\t', '\u{feff}']).len();
+        if let Some((key, secret)) = open
+            && !bare.is_empty()
+        {
+            if column <= key {
+                open = None;
+            } else if secret && !is_reference(bare) {
+                found.push(start..start + line.len());
+            }
+        }
+        if let Some((at, value)) = secret_on(line) {
+            let secret = !is_reference(value) && value != "{}" && !value.starts_with('#');
+            if secret && !value.is_empty() {
+                found.push(start + at..start + at + value.len());
+            }
+            if open.is_none() {
+                open = Some((column, secret));
             }
         }
         for (at, _) in line.match_indices("://") {
@@ -306,4 +312,55 @@ fn suspicious_values(text: &str) -> Vec<std::ops::Range<usize>> {
         start += line.len();
     }
     found
+}
+
+/// The value behind the first key of a line that looks like a secret's, and where it begins.
+fn secret_on(line: &str) -> Option<(usize, &str)> {
+    let first = ["token", "password", "totp"]
+        .iter()
+        .flat_map(|key| {
+            line.match_indices(key).filter_map(|(at, _)| {
+                let rest = line[at + key.len()..].trim_start_matches(['"', '\'', ' ']);
+                let value = rest.strip_prefix(':')?;
+                (!is_reference(value.trim_start())).then_some(line.len() - value.len())
+            })
+        })
+        .min()?;
+    let value = line[first..].trim_end();
+    Some((line[first..].len() - line[first..].trim_start().len() + first, value.trim_start()))
+}
+
+/// Whether a value says where a secret is, and not what it is.
+fn is_reference(value: &str) -> bool {
+    let inner = value.trim_start_matches(['{', ' ', '"', '\'']);
+    ["env", "file"].iter().any(|word| {
+        inner
+            .strip_prefix(word)
+            .is_some_and(|rest| rest.trim_start_matches(['"', '\'', ' ']).starts_with(':'))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn secrets_are_blotted_out_of_texts_however_broken() {
+        let shown = |text: &str| mask(text, &[]);
+        for (text, expected) in [
+            ("token: abc\n", "token: ***\n"),
+            ("  - { name: a, token: abc }\n", "  - { name: a, token: *****\n"),
+            ("token: { env: NAME }\n", "token: { env: NAME }\n"),
+            ("token:\n  env: NAME\nurl: x\n", "token:\n  env: NAME\nurl: x\n"),
+            (
+                "a:\n  password: |\n    hun\n    ter2\n  b: c\n",
+                "a:\n  password: *\n*******\n********\n  b: c\n",
+            ),
+            ("password:\n  hunter\nb: c\n", "password:\n********\nb: c\n"),
+            ("\"totp\" : 中文\r\n", "\"totp\" : \u{2022}\u{2022}\r\n"),
+            ("url: http://me:pass@host/x@y\n", "url: http://*******@host/x@y\n"),
+        ] {
+            assert_eq!(shown(text), expected);
+        }
+    }
 }

@@ -11,22 +11,36 @@ use super::values::Fault;
 /// The longest pattern, in bytes.
 const LONGEST: usize = 16_384;
 
-/// Compiles a regular expression; also tells what it costs, in automaton states more or less.
-pub(super) fn regex(text: &str) -> Result<(Regex, u64), Fault> {
+/// What a single expression may cost.
+const LARGEST: u64 = 1_000_000;
+
+/// What a regular expression costs to compile, in automaton states more or less.
+pub(super) fn regex_cost(text: &str) -> Result<u64, Fault> {
     if text.len() > LONGEST {
         return Err(too_long(text));
     }
     let hir = regex_syntax::Parser::new().parse(text).map_err(|error| syntax(text, &error))?;
     let cost = cost(&hir);
-    let regex = Regex::new(text).map_err(|error| {
+    if cost > LARGEST {
+        return Err(too_large(text, "the expression grows too large".to_owned()));
+    }
+    Ok(cost)
+}
+
+/// Compiles a regular expression.
+pub(super) fn regex(text: &str) -> Result<Regex, Fault> {
+    Regex::new(text).map_err(|error| {
         let message = match error {
             regex::Error::CompiledTooBig(_) => "the expression grows too large".to_owned(),
             other => other.to_string(),
         };
-        Fault::new(Code::InvalidRegex, 0..text.len(), message)
-            .help("repeat less: a count such as `{1000}` multiplies what it repeats")
-    })?;
-    Ok((regex, cost))
+        too_large(text, message)
+    })
+}
+
+fn too_large(text: &str, message: String) -> Fault {
+    Fault::new(Code::InvalidRegex, 0..text.len(), message)
+        .help("repeat less: a count such as `{1000}` multiplies what it repeats")
 }
 
 fn too_long(text: &str) -> Fault {
@@ -152,7 +166,7 @@ mod tests {
             ("a(?=b)", "(?="),
             ("x{3,2}", "{3,2}"),
         ] {
-            let fault = regex(text).unwrap_err();
+            let fault = regex_cost(text).unwrap_err();
             let shown = match &text[fault.range.clone()] {
                 // An empty range is the character there.
                 "" => &text[fault.range.start..=fault.range.start],
@@ -161,7 +175,7 @@ mod tests {
             assert_eq!(shown, range, "{text}");
             assert_eq!(fault.code, Code::InvalidRegex);
         }
-        assert!(regex("(\\w{100}){100}").is_err());
+        assert!(regex_cost("(\\w{100}){100}").is_err());
     }
 
     #[test]
@@ -176,7 +190,7 @@ mod tests {
             ("^$", false),
             ("timeout", false),
         ] {
-            assert_eq!(matches_everything(&regex(text).unwrap().0), everything, "{text}");
+            assert_eq!(matches_everything(&regex(text).unwrap()), everything, "{text}");
         }
     }
 
@@ -194,7 +208,7 @@ mod tests {
     proptest! {
         #[test]
         fn no_text_panics(text in "\\PC{0,20}") {
-            if let Err(fault) = regex(&text) {
+            if let Err(fault) = regex_cost(&text) {
                 prop_assert!(text.get(fault.range).is_some());
             }
             if let Err(fault) = glob(&text) {

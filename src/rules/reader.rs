@@ -8,6 +8,7 @@ use std::time::Duration;
 use globset::{Glob, GlobSet, GlobSetBuilder};
 use regex::Regex;
 
+use super::cases;
 use super::codes::Code;
 use super::finding::{Finding, Severity, Span};
 use super::keys::{self, Key};
@@ -19,7 +20,7 @@ use crate::engine::predicate::format_duration;
 
 /// What all patterns of a file may cost together, in automaton states more or less: some thousands
 /// of ordinary ones.
-const PATTERN_BUDGET: u64 = 5_000_000;
+const PATTERN_BUDGET: u64 = 2_000_000;
 
 /// What the reading of one file gathers.
 pub(super) struct Reader<'a> {
@@ -36,6 +37,7 @@ pub(super) struct Reader<'a> {
     /// Secrets in the file itself: where, and what to say when everyone can read it.
     pub(super) literals: Vec<(Span, String)>,
     pattern_cost: u64,
+    errors: usize,
 }
 
 /// A value under its key.
@@ -81,6 +83,22 @@ impl<'n> At<'n> {
     }
 }
 
+/// A value, or the word `none`, which lifts what would hold without it.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum Bound<T> {
+    Lifted,
+    Set(T),
+}
+
+impl<T> Bound<T> {
+    pub(super) fn value(self) -> Option<T> {
+        match self {
+            Self::Lifted => None,
+            Self::Set(value) => Some(value),
+        }
+    }
+}
+
 /// The entries of a map that its table knows.
 #[derive(Debug)]
 pub(super) struct Fields<'n> {
@@ -109,6 +127,12 @@ pub(super) enum Place {
     Backoff,
     Limits,
     Breaker,
+    TestFile,
+    Case,
+    Actor,
+    Step,
+    Outage,
+    Expectation,
 }
 
 impl Place {
@@ -123,6 +147,12 @@ impl Place {
             Self::Backoff => keys::BACKOFF,
             Self::Limits => keys::LIMITS,
             Self::Breaker => keys::BREAKER,
+            Self::TestFile => cases::FILE,
+            Self::Case => cases::CASE,
+            Self::Actor => cases::ACTOR,
+            Self::Step => cases::STEP,
+            Self::Outage => cases::OUTAGE,
+            Self::Expectation => cases::EXPECTATION,
         }
     }
 
@@ -137,6 +167,12 @@ impl Place {
             Self::Backoff => "`backoff`",
             Self::Limits => "`limits`",
             Self::Breaker => "`breaker`",
+            Self::TestFile => "a test file",
+            Self::Case => "a test",
+            Self::Actor => "a task",
+            Self::Step => "a step of a timeline",
+            Self::Outage => "a time away",
+            Self::Expectation => "an expectation",
         }
     }
 
@@ -165,22 +201,30 @@ impl Place {
             Self::Match | Self::Backoff | Self::Limits | Self::Breaker => {
                 &[(Self::Rule, "it belongs in the rule itself, one level up")]
             }
-            Self::Secret => &[],
+            Self::Actor => &[(Self::Step, "it belongs in a step, under `timeline:`")],
+            Self::Secret
+            | Self::TestFile
+            | Self::Case
+            | Self::Step
+            | Self::Outage
+            | Self::Expectation => &[],
         }
     }
 }
 
 impl<'a> Reader<'a> {
-    pub(super) fn new(source: &'a str) -> Self {
+    pub(super) fn new(source: &'a str, findings: Vec<Finding>) -> Self {
+        let errors = findings.iter().filter(|f| f.severity == Severity::Error).count();
         Self {
             source,
-            findings: Vec::new(),
+            findings,
             secrets: Vec::new(),
             servers: BTreeSet::new(),
             kinds: BTreeSet::new(),
             classes: BTreeSet::new(),
             literals: Vec::new(),
             pattern_cost: 0,
+            errors,
         }
     }
 
@@ -191,13 +235,14 @@ impl<'a> Reader<'a> {
         message: impl Into<String>,
     ) -> &mut Finding {
         let at = self.findings.len();
+        self.errors += usize::from(code.severity() == Severity::Error);
         self.findings.push(Finding::new(code, span, message));
         &mut self.findings[at]
     }
 
     /// How many errors there are so far.
     pub(super) fn errors(&self) -> usize {
-        self.findings.iter().filter(|finding| finding.severity == Severity::Error).count()
+        self.errors
     }
 
     pub(super) fn fault(&mut self, at: At<'_>, fault: Fault) {
@@ -211,7 +256,11 @@ impl<'a> Reader<'a> {
         finding.help = fault.help;
     }
 
-    pub(super) fn wrong_type(&mut self, at: At<'_>, wanted: &str) {
+    /// The value is not what the key takes; `help` says what to write, or is empty.
+    pub(super) fn wrong_type(&mut self, at: At<'_>, wanted: &str, help: &str) {
+        if matches!(at.node.value, Value::Bad) {
+            return;
+        }
         if at.is_null() {
             let message = format!("`{}` has no value", at.key);
             self.report(Code::EmptyValue, at.span, message)
@@ -219,7 +268,10 @@ impl<'a> Reader<'a> {
             return;
         }
         let message = format!("`{}` takes {wanted}, not {}", at.key, at.node.what());
-        self.report(Code::WrongType, at.span, message).label(format!("this is {}", at.node.what()));
+        let help = if help.is_empty() { format!("give it {wanted}") } else { help.to_owned() };
+        self.report(Code::WrongType, at.span, message)
+            .label(format!("this is {}", at.node.what()))
+            .help(help);
     }
 
     /// The entries of a map; those that do not belong there are reported.
@@ -232,6 +284,7 @@ impl<'a> Reader<'a> {
         let entries = match &node.value {
             Value::Map(entries) => entries,
             Value::Null => return Some(Fields { found: Vec::new() }),
+            Value::Bad => return None,
             _ => {
                 let message = format!("{} is a map, not {}", place.what(), node.what());
                 let help = match place {
@@ -290,13 +343,12 @@ impl<'a> Reader<'a> {
             format!("{} has no key `{shown}`", place.what()),
         );
         finding.label("unknown key");
-        match meant {
-            Some(name) => finding.help(format!("did you mean `{name}`?")),
-            None => {
-                let names: Vec<&str> = place.table().iter().map(|key| key.name).collect();
-                finding.help(format!("the keys are {}", names.join(", ")))
-            }
-        };
+        if let Some(name) = meant {
+            finding.help(format!("did you mean `{name}`?"));
+        } else {
+            let names: Vec<&str> = place.table().iter().map(|key| key.name).collect();
+            finding.help(format!("the keys are {}", names.join(", ")));
+        }
     }
 
     /// A text that is not empty.
@@ -317,7 +369,7 @@ impl<'a> Reader<'a> {
                 None
             }
             _ => {
-                self.wrong_type(at, "text");
+                self.wrong_type(at, "text", "");
                 None
             }
         }
@@ -332,16 +384,13 @@ impl<'a> Reader<'a> {
             Value::Bool(value) => return Some(*value),
             Value::Text(scalar) => {
                 let help = match scalar.text.to_ascii_lowercase().as_str() {
-                    "yes" | "on" | "y" | "true" | "1" => Some("write `true`"),
-                    "no" | "off" | "n" | "false" | "0" => Some("write `false`"),
-                    _ => None,
+                    "yes" | "on" | "y" | "true" | "1" => "write `true`",
+                    "no" | "off" | "n" | "false" | "0" => "write `false`",
+                    _ => "",
                 };
-                self.wrong_type(at, "true or false");
-                if let (Some(help), Some(finding)) = (help, self.findings.last_mut()) {
-                    finding.help(help);
-                }
+                self.wrong_type(at, "true or false", help);
             }
-            _ => self.wrong_type(at, "true or false"),
+            _ => self.wrong_type(at, "true or false", ""),
         }
         None
     }
@@ -378,7 +427,8 @@ impl<'a> Reader<'a> {
             Ok(_) => {
                 let (min, max) = (format_duration(min), format_duration(max));
                 let message = format!("`{}` lies between {min} and {max}", at.key);
-                self.report(Code::OutOfRange, at.span, message);
+                self.report(Code::OutOfRange, at.span, message)
+                    .help(format!("write a duration from {min} to {max}"));
                 None
             }
             Err(fault) => {
@@ -388,42 +438,40 @@ impl<'a> Reader<'a> {
         }
     }
 
-    pub(super) fn duration_or_none(&mut self, at: At<'_>) -> Option<Option<Duration>> {
+    pub(super) fn duration_or_none(&mut self, at: At<'_>) -> Option<Bound<Duration>> {
         if at.is_none() {
-            return Some(None);
+            return Some(Bound::Lifted);
         }
-        self.duration(at, SHORTEST, LONGEST).map(Some)
+        self.duration(at, SHORTEST, LONGEST).map(Bound::Set)
     }
 
     pub(super) fn count(&mut self, at: At<'_>, min: u32) -> Option<u32> {
-        let text = self.text(at)?;
-        let number = text.trim().parse::<i128>().ok();
-        let fits =
-            number.and_then(|number| u32::try_from(number).ok()).filter(|number| *number >= min);
-        if fits.is_none() {
-            let (code, message) = match number {
-                Some(_) => (
-                    Code::OutOfRange,
-                    format!("`{}` is at least {min} and at most {}", at.key, u32::MAX),
-                ),
-                None => (Code::InvalidNumber, format!("`{}` takes a whole number", at.key)),
-            };
-            self.report(code, at.span, message);
-        }
-        fits
+        self.whole_number(at, min, "")
     }
 
-    pub(super) fn count_or_none(&mut self, at: At<'_>, min: u32) -> Option<Option<u32>> {
+    pub(super) fn count_or_none(&mut self, at: At<'_>, min: u32) -> Option<Bound<u32>> {
         if at.is_none() {
-            return Some(None);
+            return Some(Bound::Lifted);
         }
-        let count = self.count(at, min);
-        if let (None, Some(finding)) = (count, self.findings.last_mut())
-            && matches!(finding.code, Code::OutOfRange | Code::InvalidNumber)
-        {
-            finding.help(format!("write a whole number from {min} on, or `none` for no limit"));
+        self.whole_number(at, min, ", or `none` for no limit").map(Bound::Set)
+    }
+
+    fn whole_number(&mut self, at: At<'_>, min: u32, or: &str) -> Option<u32> {
+        let text = self.text(at)?;
+        let number = text.trim().parse::<i128>().ok();
+        let fits = number.and_then(|n| u32::try_from(n).ok()).filter(|number| *number >= min);
+        if fits.is_none() {
+            let (code, message) = match number {
+                Some(number) if number < i128::from(min) => {
+                    (Code::OutOfRange, format!("`{}` is at least {min}", at.key))
+                }
+                Some(_) => (Code::OutOfRange, format!("`{}` is too large", at.key)),
+                None => (Code::InvalidNumber, format!("`{}` takes a whole number", at.key)),
+            };
+            let help = format!("write a whole number from {min} on{or}");
+            self.report(code, at.span, message).help(help);
         }
-        count.map(Some)
+        fits
     }
 
     /// A regular expression. A number is read as its digits.
@@ -448,8 +496,12 @@ impl<'a> Reader<'a> {
             self.report(Code::ControlCharacter, span, message)
                 .help("write the expression in single quotes, where `\\b` stays `\\b`");
         }
-        match patterns::regex(text) {
-            Ok((regex, cost)) => self.spend(at, cost).then_some(regex),
+        // Weighed before it is compiled: what is compiled must be affordable.
+        let weighed = patterns::regex_cost(text);
+        match weighed
+            .and_then(|cost| self.spend(at, cost).then(|| patterns::regex(text)).transpose())
+        {
+            Ok(regex) => regex,
             Err(fault) => {
                 self.fault(at, fault);
                 None
@@ -465,7 +517,8 @@ impl<'a> Reader<'a> {
         }
         if before <= PATTERN_BUDGET {
             let message = "the patterns of the file are too many and too large together";
-            self.report(Code::TooComplex, at.span, message);
+            self.report(Code::TooComplex, at.span, message)
+                .help("repeat less: a count such as `{1000}` multiplies what it repeats");
         }
         false
     }
@@ -490,7 +543,7 @@ impl<'a> Reader<'a> {
                 bare => bare,
             };
             match patterns::glob(if mounts { bare } else { text }) {
-                Ok(glob) => reader.spend(item, 20 * text.len() as u64).then_some(glob),
+                Ok(glob) => reader.spend(item, 200 + 20 * text.len() as u64).then_some(glob),
                 Err(fault) => {
                     reader.fault(item, fault);
                     None
@@ -505,7 +558,8 @@ impl<'a> Reader<'a> {
         match set.build() {
             Ok(set) => Some((set, texts)),
             Err(error) => {
-                self.report(Code::InvalidGlob, at.span, error.to_string());
+                self.report(Code::InvalidGlob, at.span, error.to_string())
+                    .help("write fewer or shorter globs");
                 None
             }
         }
@@ -530,7 +584,8 @@ impl<'a> Reader<'a> {
         let mut values = Vec::with_capacity(count);
         for item in items {
             if count > 1 && matches!(item.node.value, Value::Seq(_)) {
-                self.report(Code::WrongType, item.span, format!("`{}` takes a flat list", at.key));
+                self.report(Code::WrongType, item.span, format!("`{}` takes a flat list", at.key))
+                    .help("take the inner brackets away");
                 continue;
             }
             if let Some(text) = item.plain_text() {
@@ -564,17 +619,15 @@ pub(super) fn suggest<'w>(
     word: &str,
     words: impl Iterator<Item = &'w str> + Clone,
 ) {
-    match nearest(word, words.clone()) {
-        Some(near) => finding.help(format!("did you mean `{near}`?")),
-        None => {
-            let mut all: Vec<&str> = words.collect();
-            all.dedup();
-            let rest = all.len().saturating_sub(30);
-            all.truncate(30);
-            let more = if rest > 0 { format!(" and {rest} more") } else { String::new() };
-            finding.help(format!("it is one of {}{more}", all.join(", ")))
-        }
-    };
+    if let Some(near) = nearest(word, words.clone()) {
+        finding.help(format!("did you mean `{near}`?"));
+        return;
+    }
+    let mut all: Vec<&str> = words.collect();
+    let rest = all.len().saturating_sub(30);
+    all.truncate(30);
+    let more = if rest > 0 { format!(" and {rest} more") } else { String::new() };
+    finding.help(format!("it is one of {}{more}", all.join(", ")));
 }
 
 pub(super) use yaml::short as shorten;

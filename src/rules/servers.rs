@@ -88,10 +88,7 @@ impl Reader<'_> {
             Value::Seq(items) => items,
             Value::Null => return Vec::new(),
             _ => {
-                self.wrong_type(at, "a list of servers");
-                if let Some(finding) = self.findings.last_mut() {
-                    finding.help("begin each server with `- name: ...`");
-                }
+                self.wrong_type(at, "a list of servers", "begin each server with `- name: ...`");
                 return Vec::new();
             }
         };
@@ -140,13 +137,12 @@ impl Reader<'_> {
     }
 
     fn server(&mut self, name: String, fields: &Fields<'_>, span: Span) -> Option<ServerConfig> {
-        let url = match fields.get("url") {
-            Some(at) => self.url(at),
-            None => {
-                self.report(Code::MissingKey, span, "the server needs a `url`")
-                    .help("add `url: http://127.0.0.1:5244`, the address a browser would open");
-                None
-            }
+        let url = if let Some(at) = fields.get("url") {
+            self.url(at)
+        } else {
+            self.report(Code::MissingKey, span, "the server needs a `url`")
+                .help("add `url: http://127.0.0.1:5244`, the address a browser would open");
+            None
         };
         let auth = self.auth(fields, span);
         let second = Duration::from_secs(1);
@@ -192,7 +188,8 @@ impl Reader<'_> {
         match values::url(text) {
             Ok(url) => Some(url),
             Err(fault) => {
-                if text.contains('@') {
+                // What stands before an `@` may be a password, however broken the address is.
+                if text.char_indices().any(|(at, c)| c == '@' && !text[..at].ends_with('/')) {
                     self.secrets.push(at.span);
                 }
                 self.fault(at, fault);
@@ -225,7 +222,7 @@ impl Reader<'_> {
             Ok(size) if (MIB..=4096.0 * MIB).contains(&size) => Some(size as u64),
             Ok(_) => {
                 let message = format!("`{}` lies between 1MiB and 4GiB", at.key);
-                self.report(Code::OutOfRange, at.span, message);
+                self.report(Code::OutOfRange, at.span, message).help("256MiB is right for most");
                 None
             }
             Err(fault) => {

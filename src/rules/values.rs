@@ -276,7 +276,7 @@ pub(super) fn url(text: &str) -> Result<String, Fault> {
     let Some((scheme, rest)) = text.split_once("://") else {
         let help = format!("did you mean `http://{}`?", super::yaml::short(text));
         // What has an `@` may hold a password, and is not shown again.
-        let help = if text.contains('@') || text.is_empty() { example } else { &help };
+        let help = if text.contains('@') || text.len() < 3 { example } else { &help };
         return Err(fault(0..text.len(), "the address has no `http://` or `https://`", help));
     };
     if scheme != "http" && scheme != "https" {
@@ -309,7 +309,7 @@ pub(super) fn url(text: &str) -> Result<String, Fault> {
         return Err(fault(at..at, "this character cannot stand in a host name", example));
     }
     if let Some(port) = port
-        && port.parse::<u16>().ok().filter(|port| *port > 0).is_none()
+        && port.parse::<u16>().map_or(true, |port| port == 0)
     {
         let help = "a port is a number from 1 to 65535";
         return Err(fault(end - port.len()..end, "not a port", help));

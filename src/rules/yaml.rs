@@ -3,7 +3,6 @@
 //! Built from the parser's events and not through serde: duplicate keys are reported with both
 //! places, a caret can point into a quoted text, and the walk goes on after a mistake.
 
-use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use granit_parser::{ErrorKind, Event, Parser, ScalarStyle, ScanError, Tag};
@@ -28,6 +27,8 @@ pub(super) struct Node {
 #[derive(Clone, Debug)]
 pub(super) enum Value {
     Null,
+    /// Something that could not be read, and was reported.
+    Bad,
     Bool(bool),
     /// Everything else that is one word or text; numbers keep their text.
     Text(Scalar),
@@ -62,7 +63,7 @@ impl Node {
     /// What it is, for people.
     pub(super) fn what(&self) -> &'static str {
         match &self.value {
-            Value::Null => "nothing",
+            Value::Null | Value::Bad => "nothing",
             Value::Bool(_) => "true or false",
             Value::Text(scalar) if scalar.number => "a number",
             Value::Text(_) => "text",
@@ -188,7 +189,9 @@ struct Builder<'a> {
 pub(super) fn parse(text: &str, findings: &mut Vec<Finding>) -> Option<Node> {
     if text.len() > LONGEST_TEXT {
         let message = format!("the file has more than {} MiB", LONGEST_TEXT >> 20);
-        findings.push(Finding::new(Code::TooComplex, Span::default(), message));
+        let mut finding = Finding::new(Code::TooComplex, Span::default(), message);
+        finding.help("is this the rules file?");
+        findings.push(finding);
         return None;
     }
     let mut builder = Builder {
@@ -205,7 +208,9 @@ pub(super) fn parse(text: &str, findings: &mut Vec<Finding>) -> Option<Node> {
         match event {
             Ok((event, at)) => {
                 let span = at.byte_range().unwrap_or_default();
-                if !builder.event(event, Span::new(span.start, span.end)) {
+                let tag = at.tag_span().and_then(|tag| tag.byte_range());
+                let tag = tag.map(|tag| Span::new(tag.start, tag.end));
+                if !builder.event(event, Span::new(span.start, span.end), tag) {
                     return None;
                 }
             }
@@ -238,7 +243,9 @@ impl Builder<'_> {
         let span = Span::new(at, at + width);
         if matches!(error.kind(), ErrorKind::RecursionLimitExceeded) {
             let message = "lists and maps are nested too deep";
-            self.findings.push(Finding::new(Code::TooComplex, span, message));
+            let mut finding = Finding::new(Code::TooComplex, span, message);
+            finding.help("a rules file needs some ten levels at most");
+            self.findings.push(finding);
             return;
         }
         let (message, help) = explain(error.kind(), rest);
@@ -248,7 +255,8 @@ impl Builder<'_> {
     }
 
     /// Takes one event in; false stops.
-    fn event(&mut self, event: Event<'_>, span: Span) -> bool {
+    fn event(&mut self, event: Event<'_>, span: Span, tag_span: Option<Span>) -> bool {
+        let tag_span = tag_span.unwrap_or(span);
         match event {
             Event::DocumentStart(..) => {
                 self.documents += 1;
@@ -265,18 +273,18 @@ impl Builder<'_> {
                 true
             }
             Event::Scalar(text, style, anchor, tag) => {
-                let value = self.scalar(&text, style, tag, span);
+                let value = self.scalar(&text, style, tag.as_deref(), tag_span);
                 self.complete(Node { span, value }, anchor, 1, style == ScalarStyle::Plain)
             }
             Event::SequenceStart(style, anchor, tag) => {
-                self.tag(tag.as_deref(), &["seq"], span);
+                self.tag(tag.as_deref(), &["seq"], tag_span);
                 let flow = style == granit_parser::StructureStyle::Flow;
                 let (start, items) = (span.start, Vec::new());
                 self.frames.push(Frame::Seq { start, flow, anchor, items, size: 1 });
                 true
             }
             Event::MappingStart(style, anchor, tag) => {
-                self.tag(tag.as_deref(), &["map"], span);
+                self.tag(tag.as_deref(), &["map"], tag_span);
                 let flow = style == granit_parser::StructureStyle::Flow;
                 let (start, entries, key) = (span.start, Vec::new(), Key::None);
                 self.frames.push(Frame::Map { start, flow, anchor, entries, key, size: 1 });
@@ -292,7 +300,7 @@ impl Builder<'_> {
                     );
                     finding.help("an anchor's content cannot hold itself");
                     self.findings.push(finding);
-                    return self.complete(Node { span, value: Value::Null }, 0, 1, false);
+                    return self.complete(Node { span, value: Value::Bad }, 0, 1, false);
                 };
                 let size = *size;
                 // Looked at before the copy, so that a bomb is never written out.
@@ -307,7 +315,7 @@ impl Builder<'_> {
                 let mut finding = Finding::new(Code::UnknownAlias, span, message);
                 finding.help("`*` begins an alias; put quotes around a text that begins with it");
                 self.findings.push(finding);
-                self.complete(Node { span, value: Value::Null }, 0, 1, false)
+                self.complete(Node { span, value: Value::Bad }, 0, 1, false)
             }
             _ => true,
         }
@@ -315,7 +323,9 @@ impl Builder<'_> {
 
     fn too_many(&mut self, span: Span) -> bool {
         let message = format!("the file has more than {MOST_NODES} parts, aliases written out");
-        self.findings.push(Finding::new(Code::TooComplex, span, message));
+        let mut finding = Finding::new(Code::TooComplex, span, message);
+        finding.help("split the file, or use fewer aliases");
+        self.findings.push(finding);
         false
     }
 
@@ -330,14 +340,8 @@ impl Builder<'_> {
         }
     }
 
-    fn scalar(
-        &mut self,
-        text: &str,
-        style: ScalarStyle,
-        tag: Option<Cow<'_, Tag>>,
-        span: Span,
-    ) -> Value {
-        self.tag(tag.as_deref(), &["str", "int", "float", "bool", "null"], span);
+    fn scalar(&mut self, text: &str, style: ScalarStyle, tag: Option<&Tag>, span: Span) -> Value {
+        self.tag(tag, &["str", "int", "float", "bool", "null"], span);
         let plain = style == ScalarStyle::Plain && tag.is_none();
         match text {
             "" | "~" | "null" | "Null" | "NULL" if plain => Value::Null,
@@ -397,6 +401,7 @@ impl Builder<'_> {
                         *key = match &node.value {
                             Value::Text(scalar) => Key::Text(scalar.text.clone(), node.span, plain),
                             Value::Bool(value) => Key::Text(value.to_string(), node.span, false),
+                            Value::Bad => Key::Bad,
                             Value::Null | Value::Seq(_) | Value::Map(_) => {
                                 let message = format!("a key must be a word, not {}", node.what());
                                 let mut finding = Finding::new(Code::WrongType, node.span, message);
@@ -446,7 +451,9 @@ impl Builder<'_> {
                 } else {
                     let message = format!("`<<` takes a map, not {}", source.what());
                     let span = if source.span.is_empty() { entry.key_span } else { source.span };
-                    self.findings.push(Finding::new(Code::WrongType, span, message));
+                    let mut finding = Finding::new(Code::WrongType, span, message);
+                    finding.help("write `<<: *anchor`, with the anchor on a map");
+                    self.findings.push(finding);
                 }
             }
         }
@@ -485,7 +492,19 @@ fn explain(kind: &ErrorKind, rest: &str) -> (String, &'static str) {
             "a tab stands where YAML wants blanks".to_owned()
         }
         ErrorKind::SimpleKeyExpected => "a `:` is missing behind the key".to_owned(),
-        kind => kind.to_string(),
+        ErrorKind::ExpectedFlowMappingSeparator => {
+            "a `,` or a `}` is missing before this".to_owned()
+        }
+        ErrorKind::ExpectedFlowSequenceSeparator => {
+            "a `,` or a `]` is missing before this".to_owned()
+        }
+        ErrorKind::ExpectedBlockSequenceEntry => {
+            "this stands in the column of a list, and has no `-` before it".to_owned()
+        }
+        ErrorKind::ExpectedBlockMappingKey => {
+            "this stands in the column of a key, and is none".to_owned()
+        }
+        kind => kind.to_string().trim_end_matches('.').to_owned(),
     };
     let help = match kind {
         ErrorKind::UnclosedQuotedScalar => {
@@ -580,7 +599,8 @@ mod tests {
         let mut text = "a: &a0 [x,x,x,x,x,x,x,x,x,x]\n".to_owned();
         for n in 1..20 {
             let members = vec![format!("*a{}", n - 1); 10].join(",");
-            text.push_str(&format!("a{n}: &a{n} [{members}]\n"));
+            let line = format!("a{n}: &a{n} [{members}]\n");
+            text.push_str(&line);
         }
         let mut findings = Vec::new();
         assert!(parse(&text, &mut findings).is_none());

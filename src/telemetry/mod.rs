@@ -10,7 +10,7 @@ use crate::engine::audit::{AuditRow, Outcome};
 use crate::engine::predicate::format_duration;
 use crate::engine::rule::Mode;
 use crate::engine::task::{Flavour, Kind, RuleName, ServerName};
-use crate::engine::text::printable;
+use crate::engine::text::{moment, printable};
 
 /// How much an event matters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -135,6 +135,16 @@ pub enum Event {
     },
     /// The store works again.
     StoreBack,
+    /// The file that `audit_log:` names cannot be written.
+    AuditLogAway {
+        /// Why.
+        error: String,
+    },
+    /// A server's loop broke down by a defect of ours; it is started again.
+    LoopDied {
+        /// The server.
+        server: ServerName,
+    },
     /// The daemon ends.
     Stopping,
 }
@@ -145,11 +155,15 @@ impl Event {
     pub fn level(&self) -> Level {
         match self {
             Self::Polled { .. } => Level::Debug,
-            Self::ServerAway { .. } | Self::StoreAway { .. } | Self::ReloadRefused { .. } => {
-                Level::Error
-            }
-            Self::KindUnread { .. } | Self::GaveUp { .. } | Self::ClockSkew { .. } => Level::Warn,
-            Self::Breaker { open_until: Some(_), .. } => Level::Warn,
+            Self::ServerAway { .. }
+            | Self::StoreAway { .. }
+            | Self::ReloadRefused { .. }
+            | Self::AuditLogAway { .. }
+            | Self::LoopDied { .. } => Level::Error,
+            Self::KindUnread { .. }
+            | Self::GaveUp { .. }
+            | Self::ClockSkew { .. }
+            | Self::Breaker { open_until: Some(_), .. } => Level::Warn,
             Self::Acted(row) => match row.outcome {
                 Outcome::Ineffective | Outcome::Unknown | Outcome::Rejected => Level::Warn,
                 _ if row.action == "notify" => Level::Warn,
@@ -178,18 +192,14 @@ impl fmt::Display for Event {
                     printable(&kinds.join(", "))
                 )
             }
-            Self::ServerAway { server, error, times: 1, .. } => {
-                write!(f, "{server}: {}", printable(error))
+            // The error begins with the server's name.
+            Self::ServerAway { error, times: 1, .. } => f.write_str(&printable(error)),
+            Self::ServerAway { error, times, since, .. } => {
+                let since = moment(*since);
+                write!(f, "{} (still failing, {times} times since {since})", printable(error))
             }
-            Self::ServerAway { server, error, times, since } => {
-                write!(
-                    f,
-                    "{server}: still failing, {times} times since {since}: {}",
-                    printable(error)
-                )
-            }
-            Self::KindUnread { server, kind, error } => {
-                write!(f, "{server}: {kind} is left out of this tick: {}", printable(error))
+            Self::KindUnread { kind, error, .. } => {
+                write!(f, "{}; {kind} is left out of this tick", printable(error))
             }
             Self::Polled { server, tasks, waiting, .. } => {
                 write!(f, "{server}: {tasks} tasks, {waiting} of them wait for a rule's moment")
@@ -203,10 +213,14 @@ impl fmt::Display for Event {
                     "{server}: its clock is {by} {word} ours; its times are corrected for that"
                 )
             }
-            Self::Acted(row) => write_row(f, row),
-            Self::GaveUp { row, .. } => write_row(f, row),
+            Self::Acted(row) | Self::GaveUp { row, .. } => write_row(f, row),
             Self::Breaker { server, rule, key, open_until: Some(until) } => {
-                write!(f, "{server}: rule `{rule}` leaves {} alone until {until}", printable(key))
+                write!(
+                    f,
+                    "{server}: rule `{rule}` leaves {} alone until {}",
+                    printable(key),
+                    moment(*until)
+                )
             }
             Self::Breaker { server, rule, key, open_until: None } => {
                 write!(f, "{server}: rule `{rule}` works on {} as usual again", printable(key))
@@ -224,6 +238,14 @@ impl fmt::Display for Event {
                 write!(f, "nothing is done, because it cannot be written down: {error}")
             }
             Self::StoreBack => f.write_str("the store works again"),
+            Self::AuditLogAway { error } => {
+                write!(f, "{error}; the store has every row all the same")
+            }
+            Self::LoopDied { server } => write!(
+                f,
+                "{server}: its loop broke down, which is a defect of taskwarden; please report what \
+                 stands above; it starts again in a moment"
+            ),
             Self::Stopping => f.write_str("stopping"),
         }
     }

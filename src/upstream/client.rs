@@ -247,6 +247,8 @@ pub struct KindList {
 pub struct Discovery {
     /// Those of the candidates that it has, in their order.
     pub kinds: Vec<Kind>,
+    /// Those whose call failed, so that it is not known whether it has them.
+    pub unsure: Vec<Kind>,
     /// Where it has them.
     pub base: Base,
     /// Which product it is.
@@ -337,11 +339,12 @@ impl Client {
     /// Finds out which of the candidates the server has, and what it is.
     ///
     /// # Errors
-    /// [`Error::NoApi`] if it has none of them; else whatever keeps it from being asked.
+    /// [`Error::NoApi`] if it has none of them; whatever keeps it from being asked, while none has
+    /// answered.
     pub async fn discover(&self, candidates: &[Kind]) -> Result<Discovery, Error> {
         let mut absence = None;
         for base in [Base::Modern, Base::Legacy] {
-            let mut kinds = Vec::new();
+            let (mut kinds, mut unsure) = (Vec::new(), Vec::new());
             let mut role_form = RoleForm::None;
             for kind in candidates {
                 match self.read_part(base, kind, "undone").await {
@@ -359,6 +362,7 @@ impl Client {
                         | Error::Server { .. }
                         | Error::Unexpected { oddity: Oddity::Data(_), .. },
                     ) => kinds.push(kind.clone()),
+                    Err(_) if !kinds.is_empty() => unsure.push(kind.clone()),
                     Err(error) => return Err(error),
                 }
             }
@@ -366,7 +370,7 @@ impl Client {
                 self.remember_base(base);
                 let version = self.version().await;
                 let flavour = flavour(candidates, &kinds, role_form, version.as_deref());
-                return Ok(Discovery { kinds, base, flavour, version });
+                return Ok(Discovery { kinds, unsure, base, flavour, version });
             }
         }
         Err(self.no_api(absence))

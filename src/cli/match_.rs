@@ -1,0 +1,265 @@
+//! `match`: which rule takes which of many described tasks.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::io::Read as _;
+use std::path::PathBuf;
+
+use anyhow::{Context as _, anyhow};
+use jiff::Timestamp;
+use serde::Serialize;
+use serde_json::{Map, Value};
+
+use super::described::{FIELDS, describe, server_of};
+use super::explain::{self, Explained, described};
+use super::{Common, Exit, Failure, Format, paths, screen};
+use crate::ambient::Clock;
+use crate::engine::class::{Class, Retry};
+use crate::engine::rule::Action;
+use crate::engine::task::{Kind, RuleName, ServerName, State, TaskId};
+use crate::engine::text::{printable, shorten};
+
+/// Say which rule takes which of many tasks; a line each
+///
+/// A line is an error's text, or a JSON object with what is known of a task: `id`, `kind`, `state`,
+/// `error`, `name` and the other fields of `explain` or of the API. A saved answer of the API's
+/// `undone` or `done` will do too. Each is looked at as if it were alone on its server.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  grep -h ERROR *.log | taskwarden match - --kind copy
+  curl -H \"Authorization: $TOKEN\" $URL/api/task/copy/done | taskwarden match - --kind copy
+  taskwarden match errors.jsonl --format json | jq -r 'select(.rule == null) | .error'")]
+pub struct MatchArgs {
+    /// The lines; `-` is standard input
+    #[arg(value_name = "FILE", default_value = "-")]
+    file: PathBuf,
+    /// The kind of the tasks that do not tell theirs
+    #[arg(long, value_name = "KIND", default_value = "copy")]
+    kind: String,
+    /// The state of the tasks that do not tell theirs
+    #[arg(long, value_name = "STATE", default_value = "failed")]
+    state: String,
+    /// The product of their server: `alist` or `openlist`
+    #[arg(long, value_name = "PRODUCT")]
+    flavour: Option<String>,
+    /// The server they are on [default: the first of the rules file]
+    #[arg(long, value_name = "NAME")]
+    server: Option<String>,
+    /// Print the whole explanation of each, as `explain` does
+    #[arg(long)]
+    explain: bool,
+    /// The moment to look at them [default: now]
+    #[arg(long, value_name = "MOMENT")]
+    now: Option<Timestamp>,
+}
+
+/// The answer to one line.
+#[derive(Debug, Serialize)]
+struct Answer<'a> {
+    line: usize,
+    id: &'a TaskId,
+    kind: &'a Kind,
+    state: State,
+    name: &'a str,
+    error: &'a str,
+    rule: Option<&'a RuleName>,
+    action: Option<Action>,
+    verdict: &'a str,
+    class: Option<&'a Class>,
+    retry_sensible: Option<Retry>,
+    next_at: Option<Timestamp>,
+}
+
+/// The answer to a line that is no task.
+#[derive(Debug, Serialize)]
+struct Problem {
+    line: usize,
+    problem: String,
+}
+
+/// A line, or an item of a list: its number from 1, and what it says.
+type Item = (usize, Result<Map<String, Value>, String>);
+
+pub(super) fn run(common: &Common, args: &MatchArgs) -> Result<Exit, Failure> {
+    let (_, config) = paths::load_rules(common)?;
+    let usage = |error: anyhow::Error| Failure::new(Exit::Usage, error);
+    let text = read(&args.file).map_err(usage)?;
+    let defaults = Defaults {
+        kind: Kind::from(args.kind.as_str()),
+        state: args.state.clone(),
+        flavour: args.flavour.clone(),
+        server: server_of(&config, args.server.as_deref())?,
+    };
+    // A wrong default is said once, and not on each line.
+    defaults.task(Map::new()).map_err(|why| usage(anyhow!("--{why}")))?;
+    let now = args.now.unwrap_or_else(|| Clock::system().now());
+    let (mut counts, mut bad, mut unread) = (BTreeMap::new(), 0, BTreeSet::new());
+    let items = items(&text);
+    let total = items.len();
+    for (line, item) in items {
+        let task = item.and_then(|fields| {
+            let unknown = fields.keys().filter(|key| !FIELDS.contains(&key.as_str()));
+            unread.extend(unknown.cloned());
+            defaults.task(fields)
+        });
+        let explained =
+            task.and_then(|task| described(&config.rules, &task, now).ok_or(String::new()));
+        match explained {
+            Ok(explained) => {
+                let rule = explained.rule.as_ref().map(RuleName::to_string);
+                *counts.entry(rule).or_insert(0_usize) += 1;
+                show(common, args, line, &explained, now);
+            }
+            Err(problem) => {
+                bad += 1;
+                if common.format == Format::Json {
+                    let problem = Problem { line, problem };
+                    screen::print(&serde_json::to_string(&problem).unwrap_or_default());
+                } else {
+                    screen::print(&format!("{line:>5}  problem: {}", printable(&problem)));
+                }
+            }
+        }
+    }
+    if !common.quiet {
+        if !unread.is_empty() {
+            let unread: Vec<String> = unread.into_iter().collect();
+            let unread = shorten(&unread.join(", "), 200).into_owned();
+            screen::say(&format!(
+                "note: these fields say nothing to a rule: {}",
+                printable(&unread)
+            ));
+        }
+        screen::say(&format!("{total} tasks"));
+        for (rule, count) in &counts {
+            let rule = rule.as_deref().map_or("no rule".into(), printable);
+            screen::say(&format!("{count:>7}  {rule}"));
+        }
+        if bad > 0 {
+            screen::say(&format!("{bad:>7}  could not be read"));
+        }
+    }
+    Ok(if bad > 0 { Exit::Findings } else { Exit::Fine })
+}
+
+fn read(file: &PathBuf) -> anyhow::Result<String> {
+    let mut bytes = Vec::new();
+    if file.as_os_str() == "-" {
+        std::io::stdin().read_to_end(&mut bytes).context("standard input cannot be read")?;
+    } else {
+        bytes = fs::read(file).with_context(|| format!("`{}` cannot be read", file.display()))?;
+    }
+    Ok(String::from_utf8_lossy(&bytes).trim_start_matches('\u{feff}').to_owned())
+}
+
+/// What holds for tasks that do not say otherwise.
+struct Defaults {
+    kind: Kind,
+    state: String,
+    flavour: Option<String>,
+    server: ServerName,
+}
+
+impl Defaults {
+    fn task(
+        &self,
+        mut fields: Map<String, Value>,
+    ) -> Result<crate::engine::described::Described, String> {
+        if fields.get("state").is_none_or(Value::is_null) {
+            fields.insert("state".to_owned(), Value::from(self.state.clone()));
+        }
+        if let Some(flavour) = &self.flavour
+            && fields.get("flavour").is_none_or(Value::is_null)
+        {
+            fields.insert("flavour".to_owned(), Value::from(flavour.clone()));
+        }
+        describe(&fields, &self.server, Some(&self.kind))
+    }
+}
+
+/// The tasks of a text: of one JSON value that holds a list, or of its lines.
+fn items(text: &str) -> Vec<Item> {
+    if text.trim_start().starts_with(['[', '{'])
+        && let Ok(value) = serde_json::from_str::<Value>(text)
+    {
+        let list = match value {
+            Value::Array(list) => Some(list),
+            Value::Object(mut answer) => match answer.remove("data") {
+                Some(Value::Array(list)) => Some(list),
+                // The API's empty list.
+                Some(Value::Null) if answer.contains_key("code") => Some(Vec::new()),
+                _ => None,
+            },
+            _ => None,
+        };
+        if let Some(list) = list {
+            let read = |item| match item {
+                Value::Object(fields) => Ok(fields),
+                Value::String(error) => Ok(error_only(&error)),
+                other => Err(format!("a task is a JSON object, not {other}")),
+            };
+            return list.into_iter().map(read).zip(1..).map(|(item, at)| (at, item)).collect();
+        }
+    }
+    let lines = text.lines().zip(1..).filter(|(line, _)| !line.trim().is_empty());
+    lines.map(|(line, at)| (at, item(line))).collect()
+}
+
+fn item(line: &str) -> Result<Map<String, Value>, String> {
+    if !line.trim_start().starts_with('{') {
+        return Ok(error_only(line.trim_end()));
+    }
+    match serde_json::from_str(line) {
+        Ok(Value::Object(fields)) if fields.keys().any(|key| FIELDS.contains(&key.as_str())) => {
+            Ok(fields)
+        }
+        // Errors hold the answers of drives, which are JSON too.
+        Ok(_) => Ok(error_only(line.trim())),
+        Err(error) => Err(format!(
+            "begins like a JSON object and is none: {error}; give an error's text as \
+             {{\"error\": \"...\"}}"
+        )),
+    }
+}
+
+fn error_only(text: &str) -> Map<String, Value> {
+    Map::from_iter([("error".to_owned(), Value::from(text))])
+}
+
+fn show(common: &Common, args: &MatchArgs, line: usize, task: &Explained, now: Timestamp) {
+    if common.format == Format::Json {
+        let text = if args.explain {
+            serde_json::to_string(task)
+        } else {
+            serde_json::to_string(&Answer {
+                line,
+                id: &task.id,
+                kind: &task.kind,
+                state: task.state,
+                name: &task.name,
+                error: &task.error,
+                rule: task.rule.as_ref(),
+                action: task.action,
+                verdict: task.verdict,
+                class: task.class.as_ref(),
+                retry_sensible: task.retry_sensible,
+                next_at: task.next_at,
+            })
+        };
+        screen::print(&text.unwrap_or_default());
+        return;
+    }
+    if args.explain {
+        screen::print(&format!("{line}: {}", explain::human(task, None, now)));
+        return;
+    }
+    let rule = task.rule.as_ref().map_or("-", RuleName::as_str);
+    let class = task.class.as_ref().map_or("-", Class::as_str);
+    let text = if task.error.is_empty() { &task.name } else { &task.error };
+    screen::print(&format!(
+        "{line:>5}  {:<8}  {class:<12}  {:<30}  {}",
+        task.verdict,
+        shorten(&printable(rule), 30),
+        printable(&shorten(text, 100)),
+    ));
+}

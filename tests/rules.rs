@@ -1,0 +1,434 @@
+//! Rules files as data: each file in `rules/broken` has one mistake (or what its first line says)
+//! and a snapshot of what people see of it; each in `rules/good` is accepted without a word.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::format_collect,
+    clippy::disallowed_methods,
+    reason = "a test"
+)]
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use taskwarden::cli::findings;
+use taskwarden::rules::{Code, Loaded, Source, load};
+
+fn files(folder: &str) -> Vec<(PathBuf, String)> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/rules").join(folder);
+    let mut files: Vec<PathBuf> =
+        fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    files.sort();
+    files
+        .into_iter()
+        .map(|path| {
+            let text = fs::read_to_string(&path).unwrap();
+            (path, text)
+        })
+        .collect()
+}
+
+fn check(text: &str) -> Loaded {
+    load(Source { path: "rules.yaml", text, world_readable: true })
+}
+
+#[test]
+fn each_broken_file_is_told_so() {
+    let files = files("broken");
+    assert!(files.len() > 120);
+    let mut wrong = Vec::new();
+    for (path, text) in files {
+        let name = path.file_stem().unwrap().to_str().unwrap();
+        let loaded = check(&text);
+        let expected = text.lines().next().unwrap().strip_prefix("# expect: ").unwrap();
+        let expected: BTreeSet<&str> = expected.split(", ").collect();
+        let found: BTreeSet<&str> = loaded.findings.iter().map(|f| f.code.as_str()).collect();
+        if found != expected {
+            wrong.push(format!("{name}: expected {expected:?}, found {found:?}"));
+        }
+        let has_error =
+            found.iter().any(|code| code.parse::<Code>().unwrap().severity().as_str() == "error");
+        assert_eq!(loaded.config.is_none(), has_error, "{name}");
+        for finding in &loaded.findings {
+            assert!(text.get(finding.span.range()).is_some(), "{name}: {finding:?}");
+        }
+        for secret in ["hunter2", "super-secret", "7f9c2ba4"] {
+            let printed = [
+                findings::human(&loaded, true),
+                findings::json(&loaded).join("\n"),
+                findings::sarif(std::slice::from_ref(&loaded)),
+                findings::github(&loaded).join("\n"),
+                format!("{:?}", loaded.config),
+            ];
+            for printed in printed {
+                assert!(!printed.contains(secret), "{name} prints a secret: {printed}");
+            }
+        }
+        insta::with_settings!({
+            snapshot_path => "rules/snapshots",
+            prepend_module_to_snapshot => false,
+            omit_expression => true,
+        }, {
+            insta::assert_snapshot!(name, findings::human(&loaded, false));
+        });
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn every_code_has_a_broken_file() {
+    let found: BTreeSet<Code> =
+        files("broken").iter().flat_map(|(_, text)| check(text).findings).map(|f| f.code).collect();
+    let missing: Vec<&str> =
+        Code::ALL.iter().filter(|code| !found.contains(code)).map(|code| code.as_str()).collect();
+    assert!(missing.is_empty(), "{missing:?}");
+}
+
+#[test]
+fn each_good_file_is_accepted_without_a_word() {
+    let mut files = files("good");
+    let example = Path::new(env!("CARGO_MANIFEST_DIR")).join("rules.example.yaml");
+    let text = fs::read_to_string(&example).unwrap();
+    files.push((example, text));
+    for (path, text) in files {
+        let loaded = check(&text);
+        assert!(
+            loaded.findings.is_empty() && loaded.config.is_some(),
+            "{}:\n{}",
+            path.display(),
+            findings::human(&loaded, false)
+        );
+    }
+}
+
+#[test]
+fn every_finding_says_its_mend() {
+    for (path, text) in files("broken") {
+        for finding in check(&text).findings {
+            let help = finding.help.unwrap_or_default();
+            assert!(!help.is_empty(), "{}: {}", path.display(), finding.message);
+            assert!(finding.message.len() < 200 && help.len() < 400, "{}", path.display());
+        }
+    }
+}
+
+const HEAD: &str =
+    "version: 1\nservers: [{ name: s, url: 'http://x', token: { env: T } }]\nrules:\n";
+
+fn revision(text: &str) -> String {
+    let loaded = check(text);
+    let config = loaded.config.as_ref();
+    config
+        .unwrap_or_else(|| panic!("{text}\n{}", findings::human(&loaded, false)))
+        .rules
+        .revision
+        .clone()
+}
+
+#[test]
+fn the_revision_follows_the_meaning_and_not_the_form() {
+    let of = |rules: &str| revision(&format!("{HEAD}{rules}"));
+    let one = of("  - { name: a, match: { kind: [copy, move], state: failed }, action: notify }\n");
+    for same in [
+        "  - action: notify # comment\n    match:\n      state: [failed]\n      kind: [move, copy]\n    name: 'a'\n",
+        "  - name: a\n    match: { all: [{ kind: [copy, move] }, { any: [{ state: failed }] }] }\n    action: notify\n",
+        "  - name: a\n    continue: false\n    mode: live\n    backoff: { initial: 60s }\n    match: { kind: [copy, move], state: failed }\n    action: notify\n",
+    ] {
+        assert_eq!(of(same), one, "{same}");
+    }
+    for other in [
+        "  - { name: b, match: { kind: [copy, move], state: failed }, action: notify }\n",
+        "  - { name: a, match: { kind: [copy], state: failed }, action: notify }\n",
+        "  - { name: a, match: { kind: [copy, move], state: failed }, action: delete_some }\n",
+        "  - { name: a, match: { kind: [copy, move], state: failed, dst: /a }, action: notify }\n",
+        "  - { name: a, match: { kind: [copy, move], state: failed }, action: notify, mode: off }\n",
+        "  - { name: a, match: { not: { kind: [copy, move], state: failed } }, action: notify }\n",
+    ] {
+        assert_ne!(of(other), one, "{other}");
+    }
+    let (a, b) = (
+        "  - { name: a, match: { kind: copy }, action: notify }\n",
+        "  - { name: b, match: { kind: move }, action: notify }\n",
+    );
+    assert_ne!(of(&format!("{a}{b}")), of(&format!("{b}{a}")), "the order of rules counts");
+    assert_eq!(one.len(), 12);
+}
+
+#[test]
+fn defaults_are_merged_field_by_field() {
+    let text = format!(
+        "{}defaults:\n  backoff: {{ initial: 2m, factor: 3 }}\n  limits: {{ per_hour: none }}\n",
+        format_args!(
+            "{HEAD}  - {{ name: a, match: {{ kind: copy }}, action: retry_some, max_attempts: 3, backoff: {{ factor: 4 }}, limits: {{ per_tick: 7 }} }}\n"
+        )
+    );
+    let rule = check(&text).config.unwrap().rules.rules.remove(0);
+    assert_eq!(rule.backoff.initial.as_secs(), 120);
+    assert_eq!(rule.backoff.factor.to_bits(), 4.0_f64.to_bits());
+    assert_eq!(rule.backoff.max.as_secs(), 6 * 3600);
+    assert_eq!((rule.limits.per_tick, rule.limits.per_hour), (Some(7), None));
+    let breaker = rule.breaker.unwrap();
+    assert!(breaker.only_throttled);
+    assert_eq!(
+        (breaker.open_after, breaker.within.as_secs(), breaker.cool_down.as_secs()),
+        (5, 1200, 1200)
+    );
+}
+
+#[test]
+fn columns_count_characters() {
+    let text =
+        format!("{HEAD}  - {{ name: '清理任务', match: {{ 种类: copy }}, action: notify }}\n");
+    let loaded = check(&text);
+    let finding = loaded.findings.iter().find(|f| f.code == Code::UnknownKey).unwrap();
+    assert_eq!((finding.line, finding.column, finding.end_column), (4, 30, 32));
+    assert_eq!(&text[finding.span.range()], "种类");
+}
+
+#[test]
+fn a_secret_in_a_private_file_is_no_finding() {
+    let text = "version: 1\nservers: [{ name: s, url: 'http://x', token: abc }]\nrules: [{ name: a, match: { kind: copy }, action: notify }]\n";
+    assert_eq!(load(Source::new("x", text)).findings, []);
+}
+
+#[test]
+fn hostile_texts_are_read_in_linear_time() {
+    let size: usize = 1 << 18;
+    let texts = [
+        format!("{HEAD}  - name: {}\n", "x".repeat(4 * size)),
+        format!("# {}\n{HEAD}", "x".repeat(4 * size)),
+        "[".repeat(size),
+        "{a: ".repeat(size / 4),
+        "- ".repeat(size / 2),
+        "[a,".repeat(size / 3),
+        "a\n".repeat(size / 2),
+        "token:".repeat(size / 6),
+        "x://@".repeat(size / 5),
+        format!("[{}]", "x,".repeat(size)),
+        format!("{HEAD}{}", "  - name: a\n".repeat(5_000)),
+        format!(
+            "{HEAD}{}",
+            "  - { name: a, match: { error: '(\\w{50}){5}' }, action: notify }\n".repeat(2_000)
+        ),
+        format!(
+            "{HEAD}  - {{ name: a, match: {}{}, action: notify }}\n",
+            "{ not: ".repeat(100),
+            "}".repeat(100)
+        ),
+        format!("{{{}}}", (0..20_000).map(|n| format!("k{n}: 1, ")).collect::<String>()),
+        format!(
+            "{HEAD}  - {{ name: a, match: {{ error: '{}' }}, action: notify }}\n",
+            "(".repeat(size)
+        ),
+        format!("{HEAD}  - {{ name: a, schedule: '{}' }}\n", "1 ".repeat(size)),
+    ];
+    for text in texts {
+        let start = std::time::Instant::now();
+        let loaded = check(&text);
+        let shown = findings::human(&loaded, false);
+        let took = start.elapsed();
+        // A debug build on a busy machine; what is not linear takes minutes.
+        assert!(took.as_secs() < 20, "{took:?} for {}", &text[..text.len().min(200)]);
+        assert!(loaded.config.is_none() || !shown.contains("error"));
+    }
+}
+
+#[test]
+fn findings_for_machines() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/rules/broken");
+    let text = fs::read_to_string(folder.join("several.yaml")).unwrap()
+        + &fs::read_to_string(folder.join("duplicate-rule.yaml"))
+            .unwrap()
+            .replace("# ", "defaults: # ");
+    let loaded = load(Source::new("my rules/ä,b.yaml", &text));
+    let sarif: serde_json::Value =
+        serde_json::from_str(&findings::sarif(std::slice::from_ref(&loaded))).unwrap();
+    let results = serde_json::to_string_pretty(&sarif["runs"][0]["results"]).unwrap();
+    let rules = sarif["runs"][0]["tool"]["driver"]["rules"].as_array().unwrap().len();
+    assert_eq!(rules, Code::ALL.len());
+    insta::with_settings!({
+        snapshot_path => "rules/snapshots",
+        prepend_module_to_snapshot => false,
+        omit_expression => true,
+    }, {
+        insta::assert_snapshot!("machines-json", findings::json(&loaded).join("\n"));
+        insta::assert_snapshot!("machines-github", findings::github(&loaded).join("\n"));
+        insta::assert_snapshot!("machines-sarif", results);
+    });
+}
+
+proptest::proptest! {
+    #[test]
+    fn no_bytes_panic(bytes: Vec<u8>) {
+        let text = String::from_utf8_lossy(&bytes);
+        let loaded = check(&text);
+        let _ = findings::human(&loaded, false);
+        proptest::prop_assert!(loaded.config.is_none());
+    }
+
+    #[test]
+    fn no_yaml_like_text_panics(text in "([a-z]{1,6}: ?|- |\\{|\\}|\\[|\\]|,|'|\"|\\||>|&a|\\*a|<<|!|#|\n|  |\t|中|\\\\|[0-9]{1,3}|version: 1\n|rules:\n|match: |action: retry\n){0,60}") {
+        let loaded = check(&text);
+        let _ = findings::human(&loaded, false);
+        for finding in &loaded.findings {
+            proptest::prop_assert!(text.get(finding.span.range()).is_some());
+        }
+    }
+
+    #[test]
+    fn a_file_cut_or_changed_anywhere_is_read_without_a_panic(
+        at in 0_usize..3000, with in "\\PC{0,3}", cut: bool,
+    ) {
+        let text = include_str!("rules/good/everything.yaml");
+        let at = (0..=at.min(text.len())).rev().find(|at| text.is_char_boundary(*at)).unwrap();
+        let rest = if cut { "" } else { &text[at..] };
+        let text = format!("{}{with}{rest}", &text[..at]);
+        let loaded = check(&text);
+        let _ = findings::human(&loaded, false);
+        let _ = findings::json(&loaded);
+        let fails = loaded.findings.iter().any(|f| f.severity.as_str() == "error");
+        proptest::prop_assert_eq!(loaded.config.is_none(), fails);
+    }
+
+    #[test]
+    fn comments_and_blank_lines_never_change_the_revision(lines: Vec<u8>) {
+        let text = include_str!("rules/good/everything.yaml");
+        let mut changed = String::new();
+        for (index, line) in text.lines().enumerate() {
+            match lines.get(index).map(|byte| byte % 4) {
+                Some(0) => changed.push_str("# a comment: [\n"),
+                Some(1) => changed.push('\n'),
+                Some(2) => {
+                    changed.push_str(line);
+                    changed.push_str("   # behind\n");
+                    continue;
+                }
+                _ => {}
+            }
+            changed.push_str(line);
+            changed.push('\n');
+        }
+        proptest::prop_assert_eq!(revision(&changed), revision(text));
+    }
+}
+
+#[test]
+fn the_documentation_of_codes_is_what_explain_says() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/codes.md");
+    let mut pages = "# The findings of `taskwarden check`\n\n\
+        Each has a stable code. `taskwarden check --explain CODE` prints its page. This file is made \
+        from the same texts: after a change run `UPDATE_DOCS=1 cargo test --test rules`.\n"
+        .to_owned();
+    for code in Code::ALL {
+        pages.push_str("\n#");
+        pages.push_str(&code.page());
+    }
+    if std::env::var_os("UPDATE_DOCS").is_some() {
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(&path, &pages).unwrap();
+    }
+    let written = fs::read_to_string(&path).unwrap_or_default();
+    assert!(written == pages, "docs/codes.md is out of date; run with UPDATE_DOCS=1");
+}
+
+/// The part of JSON Schema that the schema uses.
+fn fits(schema: &serde_json::Value, root: &serde_json::Value, value: &serde_json::Value) -> bool {
+    use serde_json::Value;
+    let Some(keywords) = schema.as_object() else { panic!("{schema}") };
+    keywords.iter().all(|(keyword, wanted)| match keyword.as_str() {
+        "$ref" => fits(root.pointer(&wanted.as_str().unwrap()[1..]).unwrap(), root, value),
+        "anyOf" => wanted.as_array().unwrap().iter().any(|schema| fits(schema, root, value)),
+        "const" => value == wanted,
+        "enum" => wanted.as_array().unwrap().contains(value),
+        "type" => {
+            let is = |name: &Value| match name.as_str().unwrap() {
+                "object" => value.is_object(),
+                "array" => value.is_array(),
+                "string" => value.is_string(),
+                "number" => value.is_number(),
+                "integer" => value.is_i64() || value.is_u64(),
+                "boolean" => value.is_boolean(),
+                "null" => value.is_null(),
+                other => panic!("{other}"),
+            };
+            wanted.as_array().map_or_else(|| is(wanted), |names| names.iter().any(is))
+        }
+        "properties" => value.as_object().is_none_or(|object| {
+            object
+                .iter()
+                .all(|(key, value)| wanted.get(key).is_none_or(|schema| fits(schema, root, value)))
+        }),
+        "additionalProperties" => value.as_object().is_none_or(|object| {
+            let known =
+                |key: &String| schema.get("properties").is_some_and(|p| p.get(key).is_some());
+            object
+                .iter()
+                .filter(|(key, _)| !known(key))
+                .all(|(_, value)| wanted.as_bool().unwrap_or_else(|| fits(wanted, root, value)))
+        }),
+        "required" => value.as_object().is_none_or(|object| {
+            wanted.as_array().unwrap().iter().all(|key| object.contains_key(key.as_str().unwrap()))
+        }),
+        "propertyNames" => value.as_object().is_none_or(|object| {
+            object.keys().all(|key| fits(wanted, root, &Value::from(key.as_str())))
+        }),
+        "items" => {
+            value.as_array().is_none_or(|items| items.iter().all(|item| fits(wanted, root, item)))
+        }
+        "minItems" => {
+            value.as_array().is_none_or(|items| items.len() as u64 >= wanted.as_u64().unwrap())
+        }
+        "minLength" => {
+            value.as_str().is_none_or(|text| text.len() as u64 >= wanted.as_u64().unwrap())
+        }
+        "minimum" => value.as_f64().is_none_or(|number| number >= wanted.as_f64().unwrap()),
+        "maximum" => value.as_f64().is_none_or(|number| number <= wanted.as_f64().unwrap()),
+        "pattern" => value
+            .as_str()
+            .is_none_or(|text| regex::Regex::new(wanted.as_str().unwrap()).unwrap().is_match(text)),
+        "description" | "title" | "$schema" | "$defs" => true,
+        other => panic!("the schema uses `{other}`, which this test does not know"),
+    })
+}
+
+#[test]
+fn the_schema_accepts_what_the_reader_accepts_and_sees_mistakes_of_form() {
+    let schema = taskwarden::rules::schema();
+    let json = |text: &str| serde_saphyr::from_str::<serde_json::Value>(text);
+    for (path, text) in files("good") {
+        assert!(fits(&schema, &schema, &json(&text).unwrap()), "{}", path.display());
+    }
+    let of_form = [
+        Code::UnknownKey,
+        Code::MisplacedKey,
+        Code::UnsupportedVersion,
+        Code::UnknownAction,
+        Code::UnknownState,
+        Code::GiveUpAction,
+        Code::EmptyValue,
+    ];
+    for (path, text) in files("broken") {
+        let Ok(value) = json(&text) else { continue };
+        let findings = check(&text).findings;
+        let accepted = fits(&schema, &schema, &value);
+        if findings.iter().any(|finding| of_form.contains(&finding.code)) {
+            assert!(!accepted || path.ends_with("empty-not.yaml"), "{}", path.display());
+        }
+        if findings.iter().all(|finding| finding.severity.as_str() == "warning") {
+            assert!(accepted, "{}", path.display());
+        }
+    }
+}
+
+#[test]
+fn the_schema_in_the_docs_is_the_one_that_is_printed() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/rules.schema.json");
+    let schema = format!("{:#}\n", taskwarden::rules::schema());
+    if std::env::var_os("UPDATE_DOCS").is_some() {
+        fs::write(&path, &schema).unwrap();
+    }
+    let written = fs::read_to_string(&path).unwrap_or_default();
+    assert!(written == schema, "docs/rules.schema.json is out of date; run with UPDATE_DOCS=1");
+}
