@@ -18,6 +18,9 @@ const READS_AT_ONCE: usize = 4;
 /// How often the kinds of a server are looked for anew.
 const DISCOVER_EVERY: SignedDuration = SignedDuration::from_hours(1);
 
+/// An answer that took this long says little about the server's clock.
+const SLOW_ANSWER: std::time::Duration = std::time::Duration::from_secs(4);
+
 /// A difference of clocks that is not worth correcting: the `Date` header has whole seconds.
 const SKEW_FLOOR: SignedDuration = SignedDuration::from_secs(2);
 
@@ -98,16 +101,22 @@ impl Eye {
             futures_util::stream::iter(reads).buffer_unordered(READS_AT_ONCE).collect().await;
         let (mut kinds, mut unread) = (BTreeMap::new(), BTreeMap::new());
         let mut first_error = None;
-        let mut skew = None;
+        let mut skew: Option<(std::time::Duration, SignedDuration)> = None;
         for (kind, list) in lists {
             match list {
-                Ok(list) => {
-                    if let Some(date) = list.date {
-                        // The clock was read somewhere between question and answer.
-                        let roundtrip =
-                            SignedDuration::try_from(list.roundtrip).unwrap_or_default();
-                        skew = Some(date.duration_since(list.read_at) - roundtrip / 2);
+                Ok(mut list) => {
+                    // The clock was read somewhere between question and answer, so the quickest
+                    // answer tells the most; a slow one tells too little.
+                    if let Some(date) = list.date
+                        && list.roundtrip < SLOW_ANSWER
+                        && skew.is_none_or(|(roundtrip, _)| list.roundtrip < roundtrip)
+                    {
+                        let half = SignedDuration::try_from(list.roundtrip / 2).unwrap_or_default();
+                        let measured = date.duration_since(list.read_at) - half;
+                        skew = Some((list.roundtrip, measured));
                     }
+                    // In an order of its own, as decisions must not hang on that of the list.
+                    list.tasks.sort_unstable_by(|a, b| a.id.cmp(&b.id));
                     kinds.insert(kind, list.tasks);
                 }
                 // It went with a change of the server, or a proxy's page only looks so.
@@ -126,7 +135,7 @@ impl Eye {
         {
             return Err(error);
         }
-        if let Some(skew) = skew {
+        if let Some((_, skew)) = skew {
             self.note_skew(skew);
         }
         let now_unread: BTreeSet<Kind> = unread.keys().cloned().collect();

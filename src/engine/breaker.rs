@@ -136,6 +136,8 @@ impl Breaker {
                 failures.retain(|moment| *moment >= floor);
                 if at >= floor {
                     failures.push(at.min(now));
+                    // The order in which tasks are listed means nothing.
+                    failures.sort_unstable();
                 }
                 if failures.len() < settings.open_after as usize {
                     return false;
@@ -210,6 +212,23 @@ impl Breaker {
                     }
                 }
             }
+        }
+    }
+
+    /// Moments that lie ahead, by a clock that was set back, become the present one; tells whether
+    /// there were any. How long it is open, [`Breaker::pass_time`] sees to.
+    pub fn pull_back(&mut self, now: Timestamp) -> bool {
+        let clamp = |moment: &mut Timestamp| {
+            let ahead = *moment > now;
+            *moment = (*moment).min(now);
+            ahead
+        };
+        match self {
+            Self::Closed { failures } => {
+                failures.iter_mut().fold(false, |changed, moment| clamp(moment) | changed)
+            }
+            Self::Open { .. } => false,
+            Self::HalfOpen { since, .. } | Self::Ramp { since, .. } => clamp(since),
         }
     }
 

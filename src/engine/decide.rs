@@ -165,6 +165,9 @@ pub fn recheck(
     if *was != is {
         return Err(format!("the task is {} again, with another start, end or error", is.state));
     }
+    if !planned.action.fits(task.state) {
+        return Err(format!("{} does harm to a task that is {}", planned.action, task.state));
+    }
     let Some(rule) = rules.rules.iter().find(|rule| rule.name == planned.rule) else {
         return Err("the rule is gone".to_owned());
     };
@@ -205,6 +208,9 @@ struct RuleRun<'a> {
     changed: bool,
     /// Whether this tick is a moment of its schedule, or it has none.
     fires: bool,
+    /// When the firing that is being worked off was noticed. It is about the tasks that were there
+    /// then; what comes later waits for the next one.
+    fired_at: Option<Timestamp>,
     in_hours: bool,
     planned: u32,
     planned_by_kind: HashMap<Kind, u32>,
@@ -217,6 +223,8 @@ struct RuleRun<'a> {
 #[derive(Clone, Copy, Default)]
 struct Owned {
     count: usize,
+    /// How many of them the firing of the rule's schedule is about.
+    at_firing: usize,
     oldest: Option<Timestamp>,
 }
 
@@ -240,6 +248,8 @@ struct Claim {
     breaker: Option<String>,
     /// Whether it is what is left to do after the rule gave up.
     farewell: bool,
+    /// Whether an action on the task was written down and then not sent.
+    unsent: bool,
 }
 
 struct Evaluation<'a> {
@@ -249,13 +259,15 @@ struct Evaluation<'a> {
     tick: Tick,
     runs: Vec<RuleRun<'a>>,
     progress: HashMap<(Subject, RuleName), Progress>,
+    /// Since when an action on some task of a name waits to be judged, by rule.
+    names_pending: HashMap<(Subject, RuleName), Timestamp>,
     blank: TaskMemory,
     decision: Decision,
 }
 
 impl<'a> Evaluation<'a> {
     fn new(rules: &'a RuleSet, memory: &'a Memory, snapshot: &'a Snapshot, tick: Tick) -> Self {
-        let runs = rules
+        let runs: Vec<RuleRun<'_>> = rules
             .rules
             .iter()
             .filter_map(|rule| RuleRun::new(rules, rule, memory, snapshot, tick))
@@ -267,6 +279,7 @@ impl<'a> Evaluation<'a> {
             tick,
             runs,
             progress: HashMap::new(),
+            names_pending: names_pending(rules, memory),
             blank: TaskMemory::blank(tick.now),
             decision: Decision::default(),
         }
@@ -278,6 +291,11 @@ impl<'a> Evaluation<'a> {
         let mut candidates = Vec::new();
         let snapshot = self.snapshot;
         for (kind, tasks) in &snapshot.kinds {
+            // The servers list in no fixed order, and what is decided must not hang on it.
+            let mut tasks: Vec<&Task> = tasks.iter().collect();
+            if !tasks.is_sorted_by(|a, b| a.id <= b.id) {
+                tasks.sort_unstable_by(|a, b| a.id.cmp(&b.id));
+            }
             for task in tasks {
                 let looks = focus
                     .is_some_and(|(k, id)| k == kind && *id == task.id)
@@ -425,7 +443,7 @@ impl<'a> Evaluation<'a> {
                     }
                     continue;
                 };
-                let due = self.tick.now;
+                let (due, unsent) = self.farewell_due(rule, &gave_up, progress);
                 claims.push(Claim {
                     run: index,
                     action,
@@ -434,8 +452,9 @@ impl<'a> Evaluation<'a> {
                     attempts,
                     breaker: None,
                     farewell: true,
+                    unsent,
                 });
-            } else if let Some(why) = self.gives_up(rule, &view, progress) {
+            } else if let Some(why) = self.gives_up(rule, &view, &subject, progress) {
                 let progress = progress.cloned().unwrap_or_default();
                 let target = target(task, subject.clone(), attempts, view.error(), class());
                 let left = self.give_up(index, kind, target, progress, &why);
@@ -452,14 +471,18 @@ impl<'a> Evaluation<'a> {
                     attempts,
                     breaker: None,
                     farewell: true,
+                    unsent: false,
                 });
             } else {
                 let due = self.due(rule, &view, &subject, progress);
-                let breaker = self.feed_breaker(index, &view, &subject);
+                let unsent = progress.is_some_and(|progress| progress.unsent.is_some());
+                let breaker = self.feed_breaker(index, &view, attempts);
                 let run = &mut self.runs[index];
                 if rule.action.is_whole_kind() {
+                    let at_firing = run.is_about(view.memory.state_since);
                     let owned = run.owned.entry(kind.clone()).or_default();
                     owned.count += 1;
+                    owned.at_firing += usize::from(at_firing);
                     let failed = view.memory.failed_at.unwrap_or(view.memory.state_since);
                     owned.oldest = Some(owned.oldest.map_or(failed, |oldest| oldest.min(failed)));
                 } else {
@@ -472,6 +495,7 @@ impl<'a> Evaluation<'a> {
                         attempts,
                         breaker,
                         farewell: false,
+                        unsent,
                     });
                 }
             }
@@ -507,12 +531,13 @@ impl<'a> Evaluation<'a> {
         &self,
         rule: &Rule,
         view: &View<'_>,
+        subject: &Subject,
         progress: Option<&Progress>,
     ) -> Option<String> {
         if rule.action == Action::Notify || rule.action.is_whole_kind() {
             return None;
         }
-        if view.memory.pending.is_some() {
+        if view.memory.pending.is_some() || self.name_pending(subject, rule).is_some() {
             return None;
         }
         if let Some(progress) = progress {
@@ -537,6 +562,29 @@ impl<'a> Evaluation<'a> {
                 format_duration(limit)
             )
         })
+    }
+
+    /// Since when an action on another task of the same name waits to be judged, for a rule that
+    /// counts by name.
+    fn name_pending(&self, subject: &Subject, rule: &Rule) -> Option<Timestamp> {
+        if self.names_pending.is_empty() || rule.identity != Identity::Name {
+            return None;
+        }
+        self.names_pending.get(&(subject.clone(), rule.name.clone())).copied()
+    }
+
+    /// When what `on_give_up` asks for is due: at once, and a wait later if it could not be sent.
+    fn farewell_due(
+        &self,
+        rule: &Rule,
+        gave_up: &GaveUp,
+        progress: Option<&Progress>,
+    ) -> (Timestamp, bool) {
+        let now = self.tick.now;
+        let Some(progress) = progress else { return (now, false) };
+        let tried = progress.last_action.max(progress.unsent).filter(|at| *at >= gave_up.at);
+        let due = tried.and_then(|at| at.min(now).checked_add(rule.backoff.wait(0, 0.0)).ok());
+        (due.unwrap_or(now), progress.unsent.is_some())
     }
 
     /// Lets go of a task; returns what `on_give_up` still wants done to it.
@@ -589,7 +637,10 @@ impl<'a> Evaluation<'a> {
             }
             Effect::Cancel | Effect::Remove => match last {
                 Some(last) => (last, attempts.max(refused).saturating_sub(1)),
-                None => return now,
+                None => match progress.and_then(|progress| progress.unsent) {
+                    Some(unsent) => (unsent.min(now), 0),
+                    None => return now,
+                },
             },
             Effect::None => return now,
         };
@@ -605,15 +656,22 @@ impl<'a> Evaluation<'a> {
         {
             wait = wait.max(named);
         }
-        from.checked_add(wait).unwrap_or(Timestamp::MAX)
+        let due = from.checked_add(wait).unwrap_or(Timestamp::MAX);
+        // What was not sent is no attempt, and costs no more than the first wait.
+        let unsent = progress.and_then(|progress| progress.unsent).and_then(|at| {
+            at.min(now).checked_add(rule.backoff.wait(0, draw(self.tick.seed, &parts))).ok()
+        });
+        unsent.map_or(due, |unsent| due.max(unsent))
     }
 
     /// Tells the rule's breaker of a failure it has not heard of; returns the breaker's key.
-    fn feed_breaker(&mut self, index: usize, view: &View<'_>, subject: &Subject) -> Option<String> {
+    fn feed_breaker(&mut self, index: usize, view: &View<'_>, attempts: u32) -> Option<String> {
         let rule = self.runs[index].rule;
         let settings = rule.breaker.as_ref()?;
         let key = breaker_key(settings, view)?;
-        let progress = self.progress_of(subject, &rule.name);
+        // Each task's failure counts once, also where tasks of a name share their attempts.
+        let own = Subject::Task(view.kind.clone(), view.task.id.clone());
+        let progress = self.progress_of(&own, &rule.name);
         let now = self.tick.now;
         let failed_at = view.memory.failed_at.filter(|_| view.task.state == State::Failed);
         if let Some(failed_at) = failed_at
@@ -622,11 +680,11 @@ impl<'a> Evaluation<'a> {
                 <= settings.within
             && self.runs[index].mode == Mode::Live
         {
-            let retried = progress.is_some_and(|progress| progress.attempts > 0);
+            let retried = attempts > 0;
             if (retried && !settings.only_throttled) || *view.class() == Class::Throttled {
                 let mut progress = progress.cloned().unwrap_or_default();
                 progress.breaker_counted = Some(failed_at);
-                self.progress.insert((subject.clone(), rule.name.clone()), progress);
+                self.progress.insert((own, rule.name.clone()), progress);
                 let run = &mut self.runs[index];
                 let breaker = run.memory.breakers.entry(key.clone()).or_default();
                 let before = breaker.clone();
@@ -642,12 +700,14 @@ impl<'a> Evaluation<'a> {
     fn weigh(&mut self, candidate: &Candidate<'a>, mut trace: Option<&mut TaskTrace>) {
         let now = self.tick.now;
         let mut acted = false;
+        let own = Subject::Task(candidate.kind.clone(), candidate.task.id.clone());
         for claim in &candidate.claims {
             let pending = self
                 .memory
                 .task(candidate.kind, &candidate.task.id)
                 .and_then(|task| task.pending.as_ref())
-                .map(|pending| pending.at);
+                .map(|pending| pending.at)
+                .or_else(|| self.name_pending(&claim.subject, self.runs[claim.run].rule));
             let notify = claim.action == Action::Notify;
             let mut gates = Vec::new();
             if acted && !notify {
@@ -664,9 +724,9 @@ impl<'a> Evaluation<'a> {
                     .memory
                     .task(candidate.kind, &candidate.task.id)
                     .map_or(now, |task| task.state_since),
+                dry_run: run.mode == Mode::DryRun,
             };
-            let progress =
-                self.progress_of(&claim.subject, &run.rule.name).cloned().unwrap_or_default();
+            let progress = self.progress_of(&own, &run.rule.name).cloned().unwrap_or_default();
             let fresh = progress.noticed.as_ref() != Some(&state);
             if notify && !fresh {
                 gates.push(Gate::Noticed);
@@ -683,7 +743,7 @@ impl<'a> Evaluation<'a> {
                 });
             }
             if let Some(gate) = gates.first() {
-                if gate.is_room() {
+                if gate.is_room() || (claim.unsent && matches!(gate, Gate::Backoff { .. })) {
                     self.runs[claim.run].held_back = true;
                 }
                 self.wait(candidate.kind, Some(&candidate.task.id), claim.run, gate.clone());
@@ -694,7 +754,7 @@ impl<'a> Evaluation<'a> {
             if notify || mode == Mode::DryRun {
                 let noticed = Progress { noticed: Some(state), ..progress };
                 if fresh {
-                    self.progress.insert((claim.subject.clone(), run.rule.name.clone()), noticed);
+                    self.progress.insert((own.clone(), run.rule.name.clone()), noticed);
                 }
             }
             let reason = self.reason(candidate, claim);
@@ -716,6 +776,11 @@ impl<'a> Evaluation<'a> {
             if !notify {
                 // What a dry run would do keeps no live rule from acting.
                 acted |= live;
+                if live && matches!(claim.subject, Subject::Name(..)) {
+                    // Tasks of one name share their attempts, so they take turns.
+                    let rule = self.runs[claim.run].rule.name.clone();
+                    self.names_pending.insert((claim.subject.clone(), rule), now);
+                }
                 let run = &mut self.runs[claim.run];
                 run.planned += 1;
                 *run.planned_by_kind.entry(candidate.kind.clone()).or_default() += 1;
@@ -738,6 +803,13 @@ impl<'a> Evaluation<'a> {
         let rule = run.rule;
         let enough = |gates: &Vec<Gate>| !all && !gates.is_empty();
         run.common_gates(now, gates);
+        let since = self
+            .memory
+            .task(candidate.kind, &candidate.task.id)
+            .map_or(now, |task| task.state_since);
+        if !run.is_about(since) {
+            gates.push(run.next_firing(now));
+        }
         if enough(gates) {
             return;
         }
@@ -748,7 +820,7 @@ impl<'a> Evaluation<'a> {
                 of: rule.max_attempts,
             });
         }
-        if enough(gates) || claim.action == Action::Notify || claim.farewell {
+        if enough(gates) || claim.action == Action::Notify {
             return;
         }
         if let (Some(settings), Some(key)) = (&rule.breaker, &claim.breaker)
@@ -858,6 +930,7 @@ impl<'a> Evaluation<'a> {
                     });
                 }
                 if let Some(gate) = gates.into_iter().next() {
+                    self.runs[index].held_back |= gate.is_room();
                     self.wait(&kind, None, index, gate);
                     continue;
                 }
@@ -914,8 +987,20 @@ impl<'a> Evaluation<'a> {
         run.common_gates(now, &mut gates);
         let fresh = KindProgress::default();
         let progress = run.memory.kinds.get(kind).unwrap_or(&fresh);
-        if let Some(pending) = &progress.pending {
-            gates.push(Gate::Judging { since: pending.at });
+        let own = progress.pending.as_ref().map(|pending| pending.at);
+        // A call on one of the tasks whose answer is missing may still be carried out.
+        let of_tasks = || {
+            let pending = tasks
+                .iter()
+                .filter(|task| rule.action.fits(task.state))
+                .filter_map(|task| Some(self.memory.task(kind, &task.id)?.pending.as_ref()?.at));
+            pending.min()
+        };
+        if let Some(since) = own.or_else(of_tasks) {
+            gates.push(Gate::Judging { since });
+        }
+        if run.fired_at.is_some() && owned.at_firing == 0 {
+            gates.push(run.next_firing(now));
         }
         let retries = rule.action.effect() == Effect::Retry;
         if rule.max_attempts.is_some_and(|max| progress.attempts >= max) {
@@ -925,7 +1010,7 @@ impl<'a> Evaluation<'a> {
             Some(last) if progress.attempts > 0 => {
                 Some((last.min(now), progress.attempts - u32::from(!retries)))
             }
-            _ if retries => owned.oldest.map(|oldest| (oldest.min(now), 0)),
+            last if retries => owned.oldest.max(last).map(|from| (from.min(now), 0)),
             _ => None,
         };
         if let Some((from, tries)) = from {
@@ -975,7 +1060,14 @@ impl<'a> Evaluation<'a> {
     fn finish(mut self, trace: Option<TaskTrace>) -> (Decision, Option<TaskTrace>) {
         let now = self.tick.now;
         for mut run in self.runs {
-            if run.memory.firing.is_some() && !run.held_back && self.snapshot.unread.is_empty() {
+            // What was decided may still get lost in a crash: a firing is over when a later look
+            // finds nothing left to do.
+            let under_way = run.planned > 0 && run.mode == Mode::Live;
+            if run.memory.firing.is_some()
+                && !under_way
+                && !run.held_back
+                && self.snapshot.unread.is_empty()
+            {
                 run.memory.firing = None;
                 run.changed = true;
             }
@@ -1031,7 +1123,8 @@ impl<'a> RuleRun<'a> {
             }
         }
         let minute = now.as_second().div_euclid(60);
-        memory.minutes.retain(|at, _| *at > minute - 60 && *at <= minute);
+        // The oldest of them may be of this very hour by some seconds.
+        memory.minutes.retain(|at, _| *at >= minute - 60 && *at <= minute);
         if memory
             .paused
             .as_ref()
@@ -1040,7 +1133,9 @@ impl<'a> RuleRun<'a> {
             memory.paused = None;
             changed = true;
         }
+        let fired_at = memory.firing.and(memory.schedule_seen);
         Some(Self {
+            fired_at,
             rule,
             mode,
             asks_for_canceled: rule.asks_for_canceled(),
@@ -1102,8 +1197,7 @@ impl<'a> RuleRun<'a> {
             gates.push(Gate::Paused { until: paused.until, why: paused.why.clone() });
         }
         if !self.fires {
-            let until = self.rule.schedule.as_ref().and_then(|schedule| schedule.next_after(now));
-            gates.push(Gate::Schedule { until });
+            gates.push(self.next_firing(now));
         }
         if !self.in_hours {
             let until = self.rule.only_during.as_ref().and_then(|hours| hours.next_open(now));
@@ -1111,10 +1205,34 @@ impl<'a> RuleRun<'a> {
         }
     }
 
+    /// Whether the firing that is worked off is about a task that has been as it is since then.
+    fn is_about(&self, since: Timestamp) -> bool {
+        self.fired_at.is_none_or(|fired_at| since <= fired_at)
+    }
+
+    fn next_firing(&self, now: Timestamp) -> Gate {
+        Gate::Schedule {
+            until: self.rule.schedule.as_ref().and_then(|schedule| schedule.next_after(now)),
+        }
+    }
+
     fn count_minute(&mut self, now: Timestamp) {
         *self.memory.minutes.entry(now.as_second().div_euclid(60)).or_default() += 1;
         self.changed = true;
     }
+}
+
+/// Where an action of a rule that counts by name waits to be judged.
+fn names_pending(rules: &RuleSet, memory: &Memory) -> HashMap<(Subject, RuleName), Timestamp> {
+    if rules.rules.iter().all(|rule| rule.identity != Identity::Name) {
+        return HashMap::new();
+    }
+    let pending = memory.tasks.values().flat_map(HashMap::values);
+    pending
+        .filter_map(|task| task.pending.as_ref())
+        .filter(|pending| matches!(pending.subject, Subject::Name(..)))
+        .map(|pending| ((pending.subject.clone(), pending.rule.clone()), pending.at))
+        .collect()
 }
 
 fn target(

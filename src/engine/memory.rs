@@ -41,6 +41,8 @@ pub struct Memory {
     pub progress: HashMap<Subject, BTreeMap<RuleName, Progress>>,
     /// What is remembered of each rule.
     pub rules: BTreeMap<RuleName, RuleMemory>,
+    /// When each kind was last read whole by this process; not stored.
+    looked: BTreeMap<Kind, Timestamp>,
     dirty: Dirty,
 }
 
@@ -157,9 +159,13 @@ pub struct Progress {
     /// The first failure that the rule dealt with.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub first_failure: Option<Timestamp>,
-    /// When the last action was written down.
+    /// When the last action that was, or may have been, sent was written down.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_action: Option<Timestamp>,
+    /// When an action was written down that then was not sent, or did not reach the server. It
+    /// costs the rule's first wait, not the one that the attempts have grown it to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unsent: Option<Timestamp>,
     /// Actions in a row that did not take or were refused.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub ineffective: u32,
@@ -170,9 +176,10 @@ pub struct Progress {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gave_up: Option<GaveUp>,
     /// The look at the task that a `notify` or a dry run has spoken of, so that it speaks once.
+    /// Always kept under the task's own subject, since two tasks of a name are two things to tell.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub noticed: Option<Noticed>,
-    /// The failure the breaker has counted.
+    /// The failure the breaker has counted; kept under the task's own subject too.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub breaker_counted: Option<Timestamp>,
 }
@@ -184,6 +191,9 @@ pub struct Noticed {
     pub state: State,
     /// Since when the task was in it.
     pub since: Timestamp,
+    /// Whether a dry run spoke, which counts nothing as done once the rule is live.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub dry_run: bool,
 }
 
 /// That, when and why a rule let go of a task.
@@ -325,21 +335,35 @@ impl TaskMemory {
 
     fn new(task: &Task, skew: SignedDuration, now: Timestamp) -> Self {
         let mut fresh = Self { progress: task.progress, ..Self::blank(now) };
-        fresh.enter_state(task, skew, now);
+        fresh.enter_state(task, skew, Timestamp::MIN, now);
         fresh
     }
 
-    /// The task is in another state, or ran again to the same one.
-    fn enter_state(&mut self, task: &Task, skew: SignedDuration, now: Timestamp) {
+    /// The task is in another state, or ran again to the same one; not before `floor`, when it was
+    /// last seen as it had been.
+    fn enter_state(&mut self, task: &Task, skew: SignedDuration, floor: Timestamp, now: Timestamp) {
         // A time that lies ahead by our clock is worth no more than the present moment.
         let ours = |time: Option<Timestamp>| Some(time?.checked_sub(skew).ok()?.min(now));
+        let another_run = task.started.is_some() && task.started != self.listed.0;
+        if another_run
+            && self.succeeded.as_ref().is_some_and(|run| run.started != task.started)
+            && matches!(task.state, State::Running | State::Failed | State::Canceled)
+        {
+            // A later run was seen, so that it is no echo when the server lists its failure.
+            self.succeeded = None;
+        }
+        if another_run && !dropped_at_once(task) {
+            self.canceled_by_us = false;
+        }
         self.state = task.state;
         self.started = ours(task.started);
         self.ended = ours(task.ended);
         self.listed = (task.started, task.ended);
+        // A server that sets its clock right between the run and our measuring of it would shift
+        // the moment into the past, and a wait that counts from it would end early.
         self.state_since = match task.state {
-            state if state.is_done() => self.ended.unwrap_or(now),
-            State::Running => self.started.unwrap_or(now),
+            state if state.is_done() => self.ended.unwrap_or(now).max(floor),
+            State::Running => self.started.unwrap_or(now).max(floor),
             _ => now,
         };
         self.progress_at = now;
@@ -384,6 +408,7 @@ impl Memory {
             tasks: BTreeMap::new(),
             progress: HashMap::new(),
             rules: BTreeMap::new(),
+            looked: BTreeMap::new(),
             dirty: Dirty::default(),
         }
     }
@@ -496,38 +521,163 @@ impl Memory {
     /// Folds a look into the memory, and judges the actions whose effect it shows.
     pub fn fold(&mut self, snapshot: &Snapshot, now: Timestamp) -> Vec<Judgement> {
         let mut judgements = Vec::new();
+        self.pull_back(now);
         for (kind, tasks) in &snapshot.kinds {
+            let look = Glance {
+                kind,
+                flavour: snapshot.flavour,
+                skew: snapshot.skew,
+                last: self.looked.insert(kind.clone(), now),
+                now,
+            };
+            let mut succeeded = Vec::new();
             for task in tasks {
-                self.fold_task(kind, task, snapshot.skew, now, &mut judgements);
+                self.fold_task(&look, task, &mut judgements, &mut succeeded);
+            }
+            // After all judgements, so that the order of the list makes no difference.
+            for subject in succeeded {
+                self.forget_progress(&subject);
             }
             self.fold_absent(kind, tasks, now, &mut judgements);
             self.judge_whole_kind(kind, tasks, now, &mut judgements);
         }
+        self.forget_old_names(snapshot, now);
         judgements
     }
 
+    /// Moments that lie ahead, by a clock that was set back, become the present one: what waits for
+    /// them would else wait until the clock is there again, which may be years.
+    fn pull_back(&mut self, now: Timestamp) {
+        let clamp = |moment: &mut Timestamp| {
+            let ahead = *moment > now;
+            *moment = (*moment).min(now);
+            ahead
+        };
+        let clamp_some = |moment: &mut Option<Timestamp>| moment.as_mut().is_some_and(clamp);
+        for (kind, tasks) in &mut self.tasks {
+            for (id, task) in tasks {
+                let mut changed = clamp(&mut task.first_seen);
+                changed |= clamp(&mut task.state_since) | clamp(&mut task.progress_at);
+                changed |= clamp_some(&mut task.started) | clamp_some(&mut task.ended);
+                changed |= clamp_some(&mut task.failed_at);
+                changed |= clamp_some(&mut task.first_failed_at);
+                changed |= clamp_some(&mut task.gone_since);
+                if let Some(pending) = &mut task.pending {
+                    changed |= pull_back_settling(&mut pending.at, &mut pending.settles, now);
+                }
+                if changed {
+                    self.dirty.tasks.insert((kind.clone(), id.clone()));
+                }
+            }
+        }
+        for (subject, rules) in &mut self.progress {
+            for (rule, progress) in rules {
+                let mut changed = clamp_some(&mut progress.first_failure);
+                changed |= clamp_some(&mut progress.last_action) | clamp_some(&mut progress.unsent);
+                changed |= clamp_some(&mut progress.breaker_counted);
+                changed |= progress.gave_up.as_mut().is_some_and(|gave_up| clamp(&mut gave_up.at));
+                changed |=
+                    progress.noticed.as_mut().is_some_and(|noticed| clamp(&mut noticed.since));
+                if changed {
+                    self.dirty.progress.insert((subject.clone(), rule.clone()));
+                }
+            }
+        }
+        let minute = now.as_second().div_euclid(60);
+        for (rule, memory) in &mut self.rules {
+            let mut changed = false;
+            // What was done in the hour that the clock was set back by still counts.
+            let ahead: u32 = memory.minutes.split_off(&(minute + 1)).into_values().sum();
+            if ahead > 0 {
+                *memory.minutes.entry(minute).or_default() += ahead;
+                changed = true;
+            }
+            for breaker in memory.breakers.values_mut() {
+                changed |= breaker.pull_back(now);
+            }
+            for kind in memory.kinds.values_mut() {
+                changed |= clamp_some(&mut kind.last_action);
+                if let Some(pending) = &mut kind.pending {
+                    changed |= pull_back_settling(&mut pending.at, &mut pending.settles, now);
+                }
+            }
+            if changed {
+                self.dirty.rules.insert(rule.clone());
+            }
+        }
+        for looked in self.looked.values_mut() {
+            clamp(looked);
+        }
+    }
+
+    /// What is remembered under a name goes once it is old and no task has the name any more.
+    fn forget_old_names(&mut self, snapshot: &Snapshot, now: Timestamp) {
+        let old = |rules: &BTreeMap<RuleName, Progress>| {
+            rules.values().all(|progress| {
+                let gave_up = progress.gave_up.as_ref().map(|gave_up| gave_up.at);
+                let last = progress.last_action.max(progress.unsent).max(gave_up);
+                last.max(progress.first_failure)
+                    .is_none_or(|last| now.duration_since(last) > KEEP_GONE)
+            })
+        };
+        let mut names: BTreeSet<(Kind, u64)> = self
+            .progress
+            .iter()
+            .filter_map(|(subject, rules)| match subject {
+                Subject::Name(kind, name) if snapshot.kinds.contains_key(kind) && old(rules) => {
+                    Some((kind.clone(), *name))
+                }
+                _ => None,
+            })
+            .collect();
+        if names.is_empty() {
+            return;
+        }
+        for (kind, tasks) in &snapshot.kinds {
+            for task in tasks {
+                names.remove(&(kind.clone(), task.name.identity()));
+            }
+        }
+        for (kind, name) in names {
+            self.forget_progress(&Subject::Name(kind, name));
+        }
+    }
+
+    /// `succeeded` takes up what a success wipes.
     fn fold_task(
         &mut self,
-        kind: &Kind,
+        look: &Glance<'_>,
         task: &Task,
-        skew: SignedDuration,
-        now: Timestamp,
         judgements: &mut Vec<Judgement>,
+        succeeded: &mut Vec<Subject>,
     ) {
+        let Glance { kind, flavour, skew, last, now } = *look;
         let tasks = self.tasks.entry(kind.clone()).or_default();
         let key = || (kind.clone(), task.id.clone());
         let Some(memory) = tasks.get_mut(&task.id) else {
             tasks.insert(task.id.clone(), TaskMemory::new(task, skew, now));
             self.dirty.tasks.insert(key());
             if task.state == State::Succeeded {
-                self.forget_progress(&Subject::Name(kind.clone(), task.name.identity()));
+                succeeded.push(Subject::Name(kind.clone(), task.name.identity()));
             }
             return;
         };
-        if memory.gone_since.take().is_some() {
+        let was_gone = memory.gone_since.take().is_some();
+        if was_gone {
             self.dirty.tasks.insert(key());
         }
-        let verdict = memory.pending.as_ref().and_then(|pending| judge(pending, task, now));
+        let verdict =
+            memory.pending.as_ref().and_then(|pending| judge(pending, task, flavour, now));
+        if let Some(last) = last
+            && now.duration_since(last) > LONG_UNSEEN
+            && memory.state == State::Running
+        {
+            // The machine slept, or the network was gone: whether it moved then, nobody saw.
+            let unseen = now.duration_since(last);
+            memory.progress_at =
+                memory.progress_at.checked_add(unseen).map_or(now, |moment| moment.min(now));
+            self.dirty.tasks.insert(key());
+        }
         if (memory.progress - task.progress).abs() > f64::EPSILON {
             memory.progress = task.progress;
             memory.progress_at = now;
@@ -538,11 +688,12 @@ impl Memory {
         let ran_again = !recovered && (task.started, task.ended) != memory.listed;
         let moved = memory.state != task.state || ran_again;
         if moved && !memory.is_stale_failure(task) {
-            memory.enter_state(task, skew, now);
+            let floor = last.filter(|_| !was_gone).unwrap_or(Timestamp::MIN);
+            memory.enter_state(task, skew, floor, now);
             self.dirty.tasks.insert(key());
             if task.state == State::Succeeded {
-                self.forget_progress(&Subject::Task(kind.clone(), task.id.clone()));
-                self.forget_progress(&Subject::Name(kind.clone(), task.name.identity()));
+                succeeded.push(Subject::Task(kind.clone(), task.id.clone()));
+                succeeded.push(Subject::Name(kind.clone(), task.name.identity()));
             }
         } else if !task.error.is_empty() && *memory.last_error != *task.error {
             memory.last_error.clone_from(&task.error);
@@ -621,21 +772,18 @@ impl Memory {
         {
             task.canceled_by_us = true;
         }
-        // A success has wiped the count already; it stays wiped.
-        let wiped = self.task(kind, id).is_some_and(|task| task.state == State::Succeeded);
-        if !(wiped && pending.action.effect() == Effect::Retry) {
-            if carried_out && !pending.accepted {
-                self.count_attempt(&pending, now);
+        if carried_out && !pending.accepted {
+            self.count_attempt(&pending, now);
+        }
+        let progress = self.progress_mut(&pending.subject, &pending.rule);
+        progress.last_action = progress.last_action.max(Some(pending.at));
+        match outcome {
+            Outcome::Effective => progress.ineffective = 0,
+            Outcome::Ineffective => {
+                progress.ineffective += 1;
+                progress.ineffective_why.clone_from(&detail);
             }
-            let progress = self.progress_mut(&pending.subject, &pending.rule);
-            match outcome {
-                Outcome::Effective => progress.ineffective = 0,
-                Outcome::Ineffective => {
-                    progress.ineffective += 1;
-                    progress.ineffective_why.clone_from(&detail);
-                }
-                _ => {}
-            }
+            _ => {}
         }
         judgements.push(Judgement { intent: pending.intent, outcome, detail });
     }
@@ -646,8 +794,12 @@ impl Memory {
             Subject::Name(..) => None,
         };
         let progress = self.progress_mut(&pending.subject, &pending.rule);
-        progress.attempts += 1;
         progress.last_action = Some(pending.at);
+        progress.unsent = None;
+        if progress.bid_farewell(pending.action) {
+            return;
+        }
+        progress.attempts += 1;
         progress.first_failure.get_or_insert(failed_at.unwrap_or(now));
     }
 
@@ -699,11 +851,9 @@ impl Memory {
 
     /// Notes an action that is about to be written down.
     pub fn note_intent(&mut self, kind: &Kind, id: &TaskId, pending: Pending) {
-        let (subject, rule, at) = (pending.subject.clone(), pending.rule.clone(), pending.at);
         if let Some(task) = self.task_mut(kind, id) {
             task.pending = Some(pending);
         }
-        self.progress_mut(&subject, &rule).last_action = Some(at);
     }
 
     /// Notes what the server answered to an action on one task.
@@ -719,10 +869,15 @@ impl Memory {
             Answer::Rejected(why) => {
                 let Some(pending) = task.pending.take() else { return };
                 let progress = self.progress_mut(&pending.subject, &pending.rule);
+                progress.last_action = Some(pending.at);
+                progress.bid_farewell(pending.action);
                 progress.ineffective += 1;
                 progress.ineffective_why = format!("the server refused: {why}");
             }
-            Answer::NotDone(_) | Answer::SkippedChanged(_) => task.pending = None,
+            Answer::NotDone(_) | Answer::SkippedChanged(_) => {
+                let Some(pending) = task.pending.take() else { return };
+                self.progress_mut(&pending.subject, &pending.rule).unsent = Some(pending.at);
+            }
             Answer::Lost(_) => {}
         }
         if !matches!(answer, Answer::Accepted | Answer::Lost(_)) {
@@ -775,6 +930,59 @@ impl Memory {
     }
 }
 
+impl Progress {
+    /// Whether the rule had let go already, so that this was what `on_give_up` asked for; that is
+    /// done once, and is no attempt.
+    fn bid_farewell(&mut self, action: Action) -> bool {
+        let Some(gave_up) = &mut self.gave_up else { return false };
+        gave_up.left.retain(|left| *left != action);
+        true
+    }
+}
+
+/// A moment of a call, and until when it may still be carried out: the second is as long after the
+/// first as it was.
+fn pull_back_settling(at: &mut Timestamp, settles: &mut Timestamp, now: Timestamp) -> bool {
+    if *at <= now {
+        return false;
+    }
+    let wait = settles.duration_since(*at);
+    *at = now;
+    *settles = now.checked_add(wait).unwrap_or(Timestamp::MAX);
+    true
+}
+
+/// One look at one kind.
+struct Glance<'a> {
+    kind: &'a Kind,
+    flavour: Flavour,
+    skew: SignedDuration,
+    /// When the kind was read before, if this process did.
+    last: Option<Timestamp>,
+    now: Timestamp,
+}
+
+/// A pause between two looks after which a transfer without progress is not taken for stalled: much
+/// longer than the slowest poll (two minutes).
+const LONG_UNSEEN: SignedDuration = SignedDuration::from_mins(10);
+
+/// What Go says of work that was told to stop; drivers put their own words before it.
+const CANCELED: &str = "context canceled";
+
+/// A run that ended this soon was none: the server looked at the task and dropped it.
+const AT_ONCE: SignedDuration = SignedDuration::from_secs(1);
+
+/// Whether a server that does not allow retrying canceled tasks took this one up only to drop it
+/// (CONTRACT.md, "What the endpoints do to a task": `AList`).
+fn dropped_at_once(task: &Task) -> bool {
+    task.state == State::Failed
+        && task.error.ends_with(CANCELED)
+        && task
+            .started
+            .zip(task.ended)
+            .is_some_and(|(started, ended)| ended.duration_since(started) < AT_ONCE)
+}
+
 /// How long the memory of a task that left the lists is kept: servers that restart can bring back
 /// what was deleted just before (CONTRACT.md).
 const KEEP_GONE: SignedDuration = SignedDuration::from_hours(7 * 24);
@@ -794,7 +1002,7 @@ impl Verdict {
 }
 
 /// Judges an action by a look that was taken after it; `None` while it is too early.
-fn judge(pending: &Pending, task: &Task, now: Timestamp) -> Option<Verdict> {
+fn judge(pending: &Pending, task: &Task, flavour: Flavour, now: Timestamp) -> Option<Verdict> {
     if now <= pending.at {
         return None;
     }
@@ -831,8 +1039,9 @@ fn judge(pending: &Pending, task: &Task, now: Timestamp) -> Option<Verdict> {
         }
         Effect::Retry
             if task.state == State::Failed
-                && &*task.error == "context canceled"
-                && &*before.error == "context canceled" =>
+                && flavour != Flavour::OpenList
+                && before.error.ends_with(CANCELED)
+                && dropped_at_once(task) =>
         {
             let why = "the task failed again at once with `context canceled`: the server does not \
                        allow retrying canceled tasks (its setting allow_retry_canceled)";

@@ -16,6 +16,9 @@ use super::predicate::{Comparison, Leaf, Predicate, SpanField, Test, TextField};
 use super::rule::{Action, Identity, Limits, Mode, Rule, RuleSet};
 use super::task::{Flavour, Kind, State, Task};
 
+mod doubts;
+mod histories;
+
 fn at(seconds: i64) -> Timestamp {
     Timestamp::from_second(1_790_000_000 + seconds).unwrap()
 }

@@ -108,6 +108,7 @@ fn progress() -> Progress {
         attempts: 3,
         first_failure: Some(at(1)),
         last_action: Some(at(2)),
+        unsent: Some(at(6)),
         ineffective: 1,
         ineffective_why: "the task stayed as it was".to_owned(),
         gave_up: Some(GaveUp {
@@ -115,7 +116,7 @@ fn progress() -> Progress {
             why: "8 attempts".to_owned(),
             left: vec![Action::Notify],
         }),
-        noticed: Some(Noticed { state: State::Failed, since: at(4) }),
+        noticed: Some(Noticed { state: State::Failed, since: at(4), dry_run: true }),
         breaker_counted: Some(at(5)),
     }
 }

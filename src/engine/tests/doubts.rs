@@ -1,0 +1,540 @@
+//! Hostile timing as tables: clocks that jump, calls that get lost, servers that forget.
+
+use std::str::FromStr as _;
+
+use croner::Cron;
+use jiff::tz::TimeZone;
+
+use super::super::memory::Changes;
+use super::super::schedule::Schedule;
+use super::super::task::TaskId;
+use super::*;
+
+fn lost() -> Answer {
+    Answer::Lost("timed out".to_owned())
+}
+
+fn not_done() -> Answer {
+    Answer::NotDone("cannot reach the server".to_owned())
+}
+
+fn hourly(mut rule: Rule) -> Rule {
+    rule.schedule = Some(Schedule {
+        text: "0 * * * *".to_owned(),
+        cron: Cron::from_str("0 * * * *").unwrap(),
+        zone: TimeZone::UTC,
+        catch_up: false,
+    });
+    rule
+}
+
+/// A full hour by the clock of these tables.
+const HOUR: i64 = 2800;
+
+fn forgotten(id: &str) -> Task {
+    task(id, State::Failed, None, "")
+}
+
+fn named(id: &str, ended: i64, error: &str) -> Task {
+    Task { name: TaskName::new("copy [/src](/same) to [/dst](/)"), ..failed(id, ended, error) }
+}
+
+#[track_caller]
+fn assert_log(world: &World, expected: &str) {
+    assert_eq!(tidy(&world.log), tidy(expected));
+}
+
+/// What a restart of the daemon brings back.
+fn restart(world: &mut World) {
+    let stored = Changes {
+        tasks: world
+            .memory
+            .tasks
+            .iter()
+            .flat_map(|(kind, tasks)| {
+                tasks.iter().map(|(id, task)| (kind.clone(), id.clone(), Some(task.clone())))
+            })
+            .collect(),
+        progress: world
+            .memory
+            .progress
+            .iter()
+            .flat_map(|(subject, rules)| {
+                rules
+                    .iter()
+                    .map(|(rule, progress)| (subject.clone(), rule.clone(), Some(progress.clone())))
+            })
+            .collect(),
+        rules: world
+            .memory
+            .rules
+            .iter()
+            .map(|(rule, memory)| (rule.clone(), Some(memory.clone())))
+            .collect(),
+    };
+    let mut memory = Memory::new("home".into());
+    memory.restore(stored);
+    world.memory = memory;
+}
+
+#[test]
+fn a_failure_after_a_later_run_is_no_echo_also_when_a_restart_forgot_its_times() {
+    check(
+        vec![retry("r")],
+        &[
+            (10, vec![task("a", State::Succeeded, Some((1, 5)), "")]),
+            (20, vec![task("a", State::Running, Some((15, 0)), "")]),
+            (30, vec![task("a", State::Failed, Some((15, 25)), "x")]),
+            (40, vec![forgotten("a")]),
+            (84, vec![forgotten("a")]),
+            (85, vec![forgotten("a")]),
+        ],
+        "85 #1 r: retry_some a attempt 1",
+    );
+}
+
+#[test]
+fn a_clock_that_is_set_back_holds_no_wait_for_ever() {
+    let failed = || vec![failed("a", 5000, "x")];
+    check(
+        vec![retry("r")],
+        &[(5000, failed()), (100, failed()), (159, failed()), (160, failed())],
+        "160 #1 r: retry_some a attempt 1",
+    );
+}
+
+#[test]
+fn a_clock_that_is_set_back_holds_no_judgement_for_ever() {
+    let mut world = World::new(vec![retry("r")]);
+    let failed = || vec![failed("a", 0, "x")];
+    for seconds in [5000, 100, 129, 130] {
+        world.tick(seconds, &failed(), &lost());
+    }
+    assert_log(
+        &world,
+        "5000 #1 r: retry_some a attempt 1
+         130 #1 unknown: no answer came, and the task shows no sign that it was carried out",
+    );
+}
+
+#[test]
+fn a_clock_that_is_set_back_makes_no_room_in_the_hour() {
+    let mut few = retry("r");
+    few.limits.per_hour = Some(1);
+    let both = || vec![failed("a", 0, "x"), failed("b", 1, "x")];
+    check(
+        vec![few],
+        &[(5000, both()), (1400, both()), (1500, both())],
+        "5000 #1 r: retry_some a attempt 1
+         1500 #1 ineffective: the task stayed as it was",
+    );
+}
+
+#[test]
+fn a_server_that_sets_its_clock_right_ends_no_wait_early() {
+    check(
+        vec![retry("r")],
+        &[
+            (1000, vec![task("a", State::Running, Some((-900_000, 0)), "")]),
+            (1010, vec![failed("a", -800_000, "x")]),
+            (1059, vec![failed("a", -800_000, "x")]),
+            (1060, vec![failed("a", -800_000, "x")]),
+        ],
+        "1060 #1 r: retry_some a attempt 1",
+    );
+}
+
+#[test]
+fn a_retry_that_alist_drops_at_once_did_not_take() {
+    let error = "Get \"http://host/file\": context canceled";
+    let again = |at: i64| task("a", State::Failed, Some((at, at)), error);
+    let asks = leaf("state", Test::State(vec![State::Failed, State::Canceled]));
+    let table = [
+        (100, vec![task("a", State::Failed, Some((0, 5)), "context canceled")]),
+        (110, vec![again(101)]),
+        (230, vec![again(101)]),
+        (240, vec![again(231)]),
+        (900, vec![again(231)]),
+    ];
+    let why = "the task failed again at once with `context canceled`: the server does not allow \
+               retrying canceled tasks (its setting allow_retry_canceled)";
+    let mut world = World::new(vec![rule("r", Action::RetrySome, asks.clone())]);
+    world.flavour = Flavour::AList;
+    run(&mut world, &table);
+    assert_log(
+        &world,
+        &format!(
+            "100 #1 r: retry_some a attempt 1
+             110 #1 ineffective: {why}
+             230 #2 r: retry_some a attempt 2
+             240 #2 ineffective: {why}
+             240 r lets go of a: retry_some did not take twice in a row: {why}"
+        ),
+    );
+    // Elsewhere it is a failure like any other: there a person's cancel has a state of its own.
+    let mut world = World::new(vec![rule("r", Action::RetrySome, asks)]);
+    run(&mut world, &table);
+    assert!(world.log.contains("110 #1 effective"), "{}", world.log);
+    assert!(world.log.contains("900 #3 r: retry_some a attempt 3"), "{}", world.log);
+}
+
+#[test]
+fn what_could_not_be_sent_costs_the_first_wait_and_no_attempt() {
+    let mut world = World::new(vec![retry("r")]);
+    world.rules.rules[0].max_attempts = Some(4);
+    for (seconds, ended) in [(100, 0), (400, 110), (1000, 410)] {
+        world.tick(seconds, &[failed("a", ended, "x")], &Answer::Accepted);
+    }
+    world.log.clear();
+    let task = || vec![failed("a", 1010, "x")];
+    world.tick(5000, &task(), &not_done());
+    assert!(world.log.contains("attempt 4"), "{}", world.log);
+    world.tick(5059, &task(), &not_done());
+    world.tick(5060, &task(), &Answer::SkippedChanged("changed".to_owned()));
+    world.tick(5119, &task(), &not_done());
+    world.tick(5120, &task(), &Answer::Accepted);
+    let tried: Vec<&str> = world.log.lines().filter(|line| line.contains("attempt 4")).collect();
+    assert_eq!(tried.len(), 3, "{}", world.log);
+    assert!(world.log.contains("5120 #6 r: retry_some a attempt 4"), "{}", world.log);
+}
+
+#[test]
+fn a_firing_survives_a_crash_between_the_decision_and_the_call() {
+    let done = || vec![task("a", State::Succeeded, Some((0, 5)), "")];
+    let rules = vec![hourly(rule("r", Action::DeleteSome, state(State::Succeeded)))];
+    let mut world = World::new(rules);
+    world.tick(HOUR - 20, &done(), &Answer::Accepted);
+    // The decision is stored, and then the power goes: no intent was written down.
+    let now = at(HOUR + 5);
+    let snapshot = Snapshot {
+        server: "home".into(),
+        flavour: Flavour::OpenList,
+        skew: SignedDuration::ZERO,
+        kinds: BTreeMap::from([(Kind::Copy, done())]),
+        unread: BTreeMap::new(),
+    };
+    world.memory.fold(&snapshot, now);
+    let decision = decide(&world.rules, &world.memory, &snapshot, Tick { now, seed: 0 });
+    assert_eq!(decision.actions.len(), 1);
+    world.memory.absorb(decision.memory);
+    restart(&mut world);
+    world.tick(HOUR + 300, &done(), &Answer::Accepted);
+    world.tick(HOUR + 315, &[], &Answer::Accepted);
+    world.tick(HOUR + 330, &[], &Answer::Accepted);
+    let late = || vec![task("b", State::Succeeded, Some((HOUR + 335, HOUR + 338)), "")];
+    world.tick(HOUR + 345, &late(), &Answer::Accepted);
+    world.tick(HOUR + 3590, &late(), &Answer::Accepted);
+    world.tick(HOUR + 3610, &late(), &Answer::Accepted);
+    assert_log(
+        &world,
+        "3100 #1 r: delete_some a attempt 1
+         3115 #1 effective: it left the list
+         6410 #2 r: delete_some b attempt 1",
+    );
+}
+
+#[test]
+fn a_firing_is_about_what_was_there_when_it_fired() {
+    let done = |id: &str, ended: i64| task(id, State::Succeeded, Some((ended - 3, ended)), "");
+    check(
+        vec![hourly(rule("r", Action::DeleteSome, state(State::Succeeded)))],
+        &[
+            (HOUR - 10, vec![done("a", 5)]),
+            (HOUR + 5, vec![done("a", 5)]),
+            (HOUR + 20, vec![done("b", HOUR + 10)]),
+            (HOUR + 35, vec![done("b", HOUR + 10), done("c", HOUR + 30)]),
+            (HOUR + 3605, vec![done("b", HOUR + 10), done("c", HOUR + 30)]),
+        ],
+        "2805 #1 r: delete_some a attempt 1
+         2820 #1 effective: it left the list
+         6405 #2 r: delete_some b attempt 1
+         6405 #3 r: delete_some c attempt 1",
+    );
+}
+
+#[test]
+fn a_firing_whose_call_could_not_be_sent_is_not_over() {
+    let mut world = World::new(vec![hourly(rule("r", Action::DeleteSome, state(State::Failed)))]);
+    let tasks = || vec![failed("a", 0, "x")];
+    world.tick(HOUR - 10, &tasks(), &not_done());
+    world.tick(HOUR + 5, &tasks(), &not_done());
+    world.tick(HOUR + 20, &tasks(), &not_done());
+    world.tick(HOUR + 80, &tasks(), &Answer::Accepted);
+    assert_log(
+        &world,
+        "2805 #1 r: delete_some a attempt 1
+         2880 #2 r: delete_some a attempt 1",
+    );
+}
+
+#[test]
+fn tasks_of_one_name_share_their_attempts_and_take_turns() {
+    let mut by_name = retry("r");
+    by_name.identity = Identity::Name;
+    by_name.max_attempts = Some(2);
+    let both = |a: i64, b: i64| vec![named("a", a, "x"), named("b", b, "x")];
+    check(
+        vec![by_name],
+        &[
+            (100, both(0, 1)),
+            (110, both(105, 1)),
+            (300, both(105, 1)),
+            (310, both(105, 305)),
+            (320, both(105, 305)),
+        ],
+        "100 #1 r: retry_some a attempt 1
+         110 #1 effective: the task is failed
+         300 #2 r: retry_some b attempt 2
+         310 #2 effective: the task is failed
+         310 r lets go of a: all 2 attempts are used up",
+    );
+}
+
+#[test]
+fn a_lost_call_on_one_of_a_name_holds_the_others() {
+    let mut by_name = retry("r");
+    by_name.identity = Identity::Name;
+    by_name.max_attempts = Some(1);
+    let mut world = World::new(vec![by_name]);
+    let both = || vec![named("a", 0, "x"), named("b", 1, "x")];
+    for seconds in [100, 110, 120] {
+        world.tick(seconds, &both(), &lost());
+    }
+    assert_log(&world, "100 #1 r: retry_some a attempt 1");
+}
+
+#[test]
+fn tasks_of_one_name_are_told_of_once_each() {
+    let mut tell = rule("tell", Action::Notify, state(State::Failed));
+    tell.identity = Identity::Name;
+    let both = || vec![named("a", 0, "x"), named("b", 1, "x")];
+    check(
+        vec![tell],
+        &[(10, both()), (20, both()), (30, both())],
+        "10 #1 tell: notify a attempt 1
+         10 #2 tell: notify b attempt 1",
+    );
+}
+
+#[test]
+fn tasks_of_one_name_feed_the_breaker_once_a_failure() {
+    let mut r = retry("r");
+    r.identity = Identity::Name;
+    r.breaker = Some(BreakerSettings {
+        by: BreakerKey::DstMount,
+        open_after: 3,
+        within: Duration::from_secs(600),
+        cool_down: Duration::from_secs(300),
+        only_throttled: true,
+    });
+    let both = || vec![named("a", 0, "Too many requests"), named("b", 1, "Too many requests")];
+    check(vec![r], &[(10, both()), (20, both()), (30, both())], "");
+}
+
+#[test]
+fn what_a_dry_run_told_is_told_again_in_earnest() {
+    let mut tell = rule("tell", Action::Notify, state(State::Failed));
+    tell.mode = Mode::DryRun;
+    let mut world = World::new(vec![tell]);
+    let tasks = vec![failed("a", 0, "x")];
+    world.tick(10, &tasks, &Answer::Accepted);
+    world.tick(20, &tasks, &Answer::Accepted);
+    world.rules.rules[0].mode = Mode::Live;
+    world.tick(30, &tasks, &Answer::Accepted);
+    world.tick(40, &tasks, &Answer::Accepted);
+    assert_log(
+        &world,
+        "10 #1 tell: notify a attempt 1 (dry run)
+         30 #2 tell: notify a attempt 1",
+    );
+}
+
+#[test]
+fn what_on_give_up_asks_for_is_done_once_whatever_comes_of_it() {
+    for answer in [Answer::Accepted, Answer::Rejected("no".to_owned())] {
+        let mut r = retry("r");
+        r.max_attempts = Some(1);
+        r.on_give_up = vec![Action::DeleteSome];
+        let mut world = World::new(vec![r]);
+        world.tick(100, &[failed("a", 0, "x")], &Answer::Accepted);
+        for seconds in [200, 210, 300, 900, 9000] {
+            world.tick(seconds, &[failed("a", 105, "x")], &answer);
+        }
+        assert_eq!(world.log.matches("delete_some").count(), 1, "{}", world.log);
+        let progress = world.memory.progress.values().flat_map(BTreeMap::values).next().unwrap();
+        assert_eq!(progress.attempts, 1, "a farewell is no attempt");
+    }
+}
+
+#[test]
+fn what_on_give_up_asks_for_is_sent_again_only_after_a_wait() {
+    let mut r = retry("r");
+    r.give_up_after = Some(Duration::from_secs(10));
+    r.on_give_up = vec![Action::DeleteSome];
+    let mut world = World::new(vec![r]);
+    for seconds in [100, 110, 159, 160] {
+        world.tick(seconds, &[failed("a", 0, "x")], &not_done());
+    }
+    assert_eq!(world.log.matches("delete_some").count(), 2, "{}", world.log);
+}
+
+#[test]
+fn a_mass_give_up_keeps_to_the_limits() {
+    let mut r = retry("r");
+    r.give_up_after = Some(Duration::from_secs(10));
+    r.on_give_up = vec![Action::DeleteSome];
+    r.limits.per_tick = Some(2);
+    let tasks: Vec<Task> = (0..5).map(|n| failed(&format!("t{n}"), 0, "x")).collect();
+    let mut world = World::new(vec![r]);
+    let decision = world.tick(100, &tasks, &Answer::Accepted);
+    assert_eq!(decision.give_ups.len(), 5);
+    assert_eq!(decision.actions.len(), 2);
+}
+
+#[test]
+fn per_hour_holds_in_any_hour_not_only_between_full_minutes() {
+    let mut one = retry("r");
+    one.limits.per_hour = Some(1);
+    // 40 seconds before a full minute, and then in the first second of the one 60 minutes later.
+    let minute = HOUR + 60;
+    let both = || vec![failed("a", 0, "x"), failed("b", 1, "x")];
+    check(
+        vec![one],
+        &[
+            (minute - 1, both()),
+            (minute + 3540, vec![both().remove(1)]),
+            (minute + 3660, vec![both().remove(1)]),
+        ],
+        "2859 #1 r: retry_some a attempt 1
+         6520 #1 unknown: the task left the list before its state could be seen
+         6520 #2 r: retry_some b attempt 1",
+    );
+}
+
+#[test]
+fn retry_failed_waits_while_a_call_on_one_of_the_tasks_may_still_come_through() {
+    let first = rule("first", Action::RetrySome, error("x"));
+    let second = rule("second", Action::RetryFailed, error("y"));
+    let mut world = World::new(vec![first, second]);
+    let a = || failed("a", 0, "x");
+    world.tick(100, &[a()], &lost());
+    let both = || vec![a(), failed("b", 0, "y")];
+    world.tick(110, &both(), &lost());
+    world.tick(129, &both(), &lost());
+    assert_log(&world, "100 #1 first: retry_some a attempt 1");
+}
+
+#[test]
+fn what_nobody_saw_is_not_taken_for_a_stall() {
+    let stalled = leaf(
+        "stalled_for",
+        Test::Span(SpanField::StalledFor, Comparison::AtLeast, Duration::from_secs(1800)),
+    );
+    let running = || vec![Task { progress: 7.0, ..task("a", State::Running, Some((0, 0)), "") }];
+    // The machine sleeps from 100 to 9000.
+    check(
+        vec![rule("c", Action::CancelSome, stalled)],
+        &[
+            (10, running()),
+            (100, running()),
+            (9000, running()),
+            (9500, running()),
+            (10_000, running()),
+            (10_400, running()),
+            (10_709, running()),
+            (10_710, running()),
+        ],
+        "10710 #1 c: cancel_some a attempt 1",
+    );
+}
+
+#[test]
+fn a_cancel_that_waits_for_hours_in_the_queue_took() {
+    let pending = || task("a", State::Pending, None, "");
+    let canceling = || task("a", State::Canceling, None, "");
+    check(
+        vec![rule("c", Action::CancelSome, state(State::Pending))],
+        &[
+            (10, vec![pending()]),
+            (20, vec![canceling()]),
+            (9000, vec![canceling()]),
+            (18_000, vec![task("a", State::Canceled, None, "context canceled")]),
+        ],
+        "10 #1 c: cancel_some a attempt 1
+         20 #1 effective: the task is canceling",
+    );
+}
+
+#[test]
+fn the_memory_of_an_old_name_goes_once_no_task_has_it() {
+    let mut by_name = retry("r");
+    by_name.identity = Identity::Name;
+    let mut world = World::new(vec![by_name]);
+    world.tick(100, &[named("a", 0, "x")], &Answer::Accepted);
+    let days = |days: i64| days * 86_400;
+    world.tick(days(3), &[], &Answer::Accepted);
+    world.tick(days(3) + 60, &[], &Answer::Accepted);
+    assert_eq!(world.memory.progress.len(), 1);
+    world.tick(days(12), &[], &Answer::Accepted);
+    assert_eq!(world.memory.progress.len(), 0);
+    assert!(world.memory.task(&Kind::Copy, &TaskId::from("a")).is_none());
+}
+
+#[test]
+fn an_empty_list_and_an_unread_kind_forget_nothing() {
+    let mut world = World::new(vec![retry("r")]);
+    world.rules.rules[0].max_attempts = Some(1);
+    world.tick(100, &[failed("a", 0, "x")], &Answer::Accepted);
+    world.tick(110, &[], &Answer::Accepted);
+    world.tick(120, &[], &Answer::Accepted);
+    world.tick(9000, &[failed("a", 105, "x")], &Answer::Accepted);
+    world.tick(9100, &[failed("a", 105, "x")], &Answer::Accepted);
+    assert_log(
+        &world,
+        "100 #1 r: retry_some a attempt 1
+         120 #1 unknown: the task left the list before its state could be seen
+         9000 r lets go of a: all 1 attempts are used up",
+    );
+}
+
+#[test]
+fn a_restart_of_both_sides_after_a_lost_call_counts_it_once() {
+    let mut world = World::new(vec![retry("r")]);
+    world.tick(100, &[failed("a", 0, "x")], &lost());
+    restart(&mut world);
+    // Whether it ran again, and the server then forgot that too, nobody can tell.
+    world.tick(110, &[forgotten("a")], &Answer::Accepted);
+    world.tick(120, &[forgotten("a")], &Answer::Accepted);
+    world.tick(220, &[forgotten("a")], &Answer::Accepted);
+    assert_log(
+        &world,
+        "100 #1 r: retry_some a attempt 1
+         110 #1 unknown: the server lost the task's times, so it was restarted, and nothing tells whether the task ran again
+         220 #2 r: retry_some a attempt 2",
+    );
+}
+
+#[test]
+fn a_canary_that_was_never_sent_lets_another_go() {
+    let mut r = retry("r");
+    r.backoff.initial = Duration::from_secs(1);
+    r.breaker = Some(BreakerSettings {
+        by: BreakerKey::DstMount,
+        open_after: 2,
+        within: Duration::from_secs(600),
+        cool_down: Duration::from_secs(300),
+        only_throttled: true,
+    });
+    let throttled = |id: &str| failed(id, 5, "Too many requests");
+    let both = || vec![throttled("a"), throttled("b")];
+    let mut world = World::new(vec![r]);
+    world.tick(10, &both(), &not_done());
+    world.tick(310, &both(), &not_done());
+    world.tick(312, &both(), &Answer::Accepted);
+    assert_log(
+        &world,
+        "10 breaker of /dst opens
+         310 #1 r: retry_some a attempt 1
+         312 #2 r: retry_some b attempt 1",
+    );
+}
