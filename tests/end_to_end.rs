@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use common::{Told, Turned, audit, config, daemon, drive, sandbox};
 use taskwarden::daemon::watch::Looked;
-use taskwarden::engine::audit::Outcome;
+use taskwarden::engine::audit::{AuditRow, IntentId, Outcome};
 use taskwarden::engine::rule::Mode;
 use taskwarden::engine::task::Kind;
 use taskwarden::sandbox::scenario::{FlakyQueue, flaky_queue};
@@ -105,6 +105,7 @@ async fn run_queue(
     let mut config = config(&sandbox, "", RULES);
     // Shorter than a file may say, so that hanging calls do not hold the test up.
     config.servers[0].timeout = Duration::from_millis(150);
+    config.audit_log = Some(state.path().join("audit.jsonl"));
     let daemon = daemon(config, state.path(), &turned, &told);
     let mut watch = daemon.watch(&"home".into()).unwrap();
     let mut quiet = 0;
@@ -153,6 +154,15 @@ async fn flaky_queue_ends_well(flavour: Flavour) {
         assert_eq!(retries.count(), executions - 1, "one row an attempt");
     }
     assert!(rows.iter().all(|row| row.outcome == Outcome::Effective), "{rows:#?}");
+    // The file that follows along ends with the same outcome for each row.
+    let lines = std::fs::read_to_string(state.path().join("audit.jsonl")).unwrap();
+    let told: HashMap<IntentId, AuditRow> = lines
+        .lines()
+        .map(|line| serde_json::from_str::<AuditRow>(line).unwrap())
+        .map(|row| (row.id, row))
+        .collect();
+    assert_eq!(told.len(), rows.len());
+    assert!(rows.iter().all(|row| told[&row.id].outcome == row.outcome));
 }
 
 #[tokio::test]

@@ -1,5 +1,6 @@
 //! `explain` and `match`, as people and scripts call them.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test may fail so")]
+#![allow(clippy::format_push_string, clippy::format_collect, reason = "a test has time")]
 
 mod common;
 

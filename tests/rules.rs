@@ -1,6 +1,14 @@
 //! Rules files as data: each file in `rules/broken` has one mistake (or what its first line says)
 //! and a snapshot of what people see of it; each in `rules/good` is accepted without a word.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::format_collect,
+    clippy::disallowed_methods,
+    reason = "a test"
+)]
+
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -227,19 +235,43 @@ fn hostile_texts_are_read_in_linear_time() {
     }
 }
 
+#[test]
+fn findings_for_machines() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/rules/broken");
+    let text = fs::read_to_string(folder.join("several.yaml")).unwrap()
+        + &fs::read_to_string(folder.join("duplicate-rule.yaml"))
+            .unwrap()
+            .replace("# ", "defaults: # ");
+    let loaded = load(Source::new("my rules/ä,b.yaml", &text));
+    let sarif: serde_json::Value =
+        serde_json::from_str(&findings::sarif(std::slice::from_ref(&loaded))).unwrap();
+    let results = serde_json::to_string_pretty(&sarif["runs"][0]["results"]).unwrap();
+    let rules = sarif["runs"][0]["tool"]["driver"]["rules"].as_array().unwrap().len();
+    assert_eq!(rules, Code::ALL.len());
+    insta::with_settings!({
+        snapshot_path => "rules/snapshots",
+        prepend_module_to_snapshot => false,
+        omit_expression => true,
+    }, {
+        insta::assert_snapshot!("machines-json", findings::json(&loaded).join("\n"));
+        insta::assert_snapshot!("machines-github", findings::github(&loaded).join("\n"));
+        insta::assert_snapshot!("machines-sarif", results);
+    });
+}
+
 proptest::proptest! {
     #[test]
     fn no_bytes_panic(bytes: Vec<u8>) {
         let text = String::from_utf8_lossy(&bytes);
         let loaded = check(&text);
-        findings::human(&loaded, false);
+        let _ = findings::human(&loaded, false);
         proptest::prop_assert!(loaded.config.is_none());
     }
 
     #[test]
     fn no_yaml_like_text_panics(text in "([a-z]{1,6}: ?|- |\\{|\\}|\\[|\\]|,|'|\"|\\||>|&a|\\*a|<<|!|#|\n|  |\t|中|\\\\|[0-9]{1,3}|version: 1\n|rules:\n|match: |action: retry\n){0,60}") {
         let loaded = check(&text);
-        findings::human(&loaded, false);
+        let _ = findings::human(&loaded, false);
         for finding in &loaded.findings {
             proptest::prop_assert!(text.get(finding.span.range()).is_some());
         }
@@ -254,8 +286,8 @@ proptest::proptest! {
         let rest = if cut { "" } else { &text[at..] };
         let text = format!("{}{with}{rest}", &text[..at]);
         let loaded = check(&text);
-        findings::human(&loaded, false);
-        findings::json(&loaded);
+        let _ = findings::human(&loaded, false);
+        let _ = findings::json(&loaded);
         let fails = loaded.findings.iter().any(|f| f.severity.as_str() == "error");
         proptest::prop_assert_eq!(loaded.config.is_none(), fails);
     }
@@ -280,4 +312,123 @@ proptest::proptest! {
         }
         proptest::prop_assert_eq!(revision(&changed), revision(text));
     }
+}
+
+#[test]
+fn the_documentation_of_codes_is_what_explain_says() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/codes.md");
+    let mut pages = "# The findings of `taskwarden check`\n\n\
+        Each has a stable code. `taskwarden check --explain CODE` prints its page. This file is made \
+        from the same texts: after a change run `UPDATE_DOCS=1 cargo test --test rules`.\n"
+        .to_owned();
+    for code in Code::ALL {
+        pages.push_str("\n#");
+        pages.push_str(&code.page());
+    }
+    if std::env::var_os("UPDATE_DOCS").is_some() {
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(&path, &pages).unwrap();
+    }
+    let written = fs::read_to_string(&path).unwrap_or_default();
+    assert!(written == pages, "docs/codes.md is out of date; run with UPDATE_DOCS=1");
+}
+
+/// The part of JSON Schema that the schema uses.
+fn fits(schema: &serde_json::Value, root: &serde_json::Value, value: &serde_json::Value) -> bool {
+    use serde_json::Value;
+    let Some(keywords) = schema.as_object() else { panic!("{schema}") };
+    keywords.iter().all(|(keyword, wanted)| match keyword.as_str() {
+        "$ref" => fits(root.pointer(&wanted.as_str().unwrap()[1..]).unwrap(), root, value),
+        "anyOf" => wanted.as_array().unwrap().iter().any(|schema| fits(schema, root, value)),
+        "const" => value == wanted,
+        "enum" => wanted.as_array().unwrap().contains(value),
+        "type" => {
+            let is = |name: &Value| match name.as_str().unwrap() {
+                "object" => value.is_object(),
+                "array" => value.is_array(),
+                "string" => value.is_string(),
+                "number" => value.is_number(),
+                "integer" => value.is_i64() || value.is_u64(),
+                "boolean" => value.is_boolean(),
+                "null" => value.is_null(),
+                other => panic!("{other}"),
+            };
+            wanted.as_array().map_or_else(|| is(wanted), |names| names.iter().any(is))
+        }
+        "properties" => value.as_object().is_none_or(|object| {
+            object
+                .iter()
+                .all(|(key, value)| wanted.get(key).is_none_or(|schema| fits(schema, root, value)))
+        }),
+        "additionalProperties" => value.as_object().is_none_or(|object| {
+            let known =
+                |key: &String| schema.get("properties").is_some_and(|p| p.get(key).is_some());
+            object
+                .iter()
+                .filter(|(key, _)| !known(key))
+                .all(|(_, value)| wanted.as_bool().unwrap_or_else(|| fits(wanted, root, value)))
+        }),
+        "required" => value.as_object().is_none_or(|object| {
+            wanted.as_array().unwrap().iter().all(|key| object.contains_key(key.as_str().unwrap()))
+        }),
+        "propertyNames" => value.as_object().is_none_or(|object| {
+            object.keys().all(|key| fits(wanted, root, &Value::from(key.as_str())))
+        }),
+        "items" => {
+            value.as_array().is_none_or(|items| items.iter().all(|item| fits(wanted, root, item)))
+        }
+        "minItems" => {
+            value.as_array().is_none_or(|items| items.len() as u64 >= wanted.as_u64().unwrap())
+        }
+        "minLength" => {
+            value.as_str().is_none_or(|text| text.len() as u64 >= wanted.as_u64().unwrap())
+        }
+        "minimum" => value.as_f64().is_none_or(|number| number >= wanted.as_f64().unwrap()),
+        "maximum" => value.as_f64().is_none_or(|number| number <= wanted.as_f64().unwrap()),
+        "pattern" => value
+            .as_str()
+            .is_none_or(|text| regex::Regex::new(wanted.as_str().unwrap()).unwrap().is_match(text)),
+        "description" | "title" | "$schema" | "$defs" => true,
+        other => panic!("the schema uses `{other}`, which this test does not know"),
+    })
+}
+
+#[test]
+fn the_schema_accepts_what_the_reader_accepts_and_sees_mistakes_of_form() {
+    let schema = taskwarden::rules::schema();
+    let json = |text: &str| serde_saphyr::from_str::<serde_json::Value>(text);
+    for (path, text) in files("good") {
+        assert!(fits(&schema, &schema, &json(&text).unwrap()), "{}", path.display());
+    }
+    let of_form = [
+        Code::UnknownKey,
+        Code::MisplacedKey,
+        Code::UnsupportedVersion,
+        Code::UnknownAction,
+        Code::UnknownState,
+        Code::GiveUpAction,
+        Code::EmptyValue,
+    ];
+    for (path, text) in files("broken") {
+        let Ok(value) = json(&text) else { continue };
+        let findings = check(&text).findings;
+        let accepted = fits(&schema, &schema, &value);
+        if findings.iter().any(|finding| of_form.contains(&finding.code)) {
+            assert!(!accepted || path.ends_with("empty-not.yaml"), "{}", path.display());
+        }
+        if findings.iter().all(|finding| finding.severity.as_str() == "warning") {
+            assert!(accepted, "{}", path.display());
+        }
+    }
+}
+
+#[test]
+fn the_schema_in_the_docs_is_the_one_that_is_printed() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/rules.schema.json");
+    let schema = format!("{:#}\n", taskwarden::rules::schema());
+    if std::env::var_os("UPDATE_DOCS").is_some() {
+        fs::write(&path, &schema).unwrap();
+    }
+    let written = fs::read_to_string(&path).unwrap_or_default();
+    assert!(written == schema, "docs/rules.schema.json is out of date; run with UPDATE_DOCS=1");
 }

@@ -1,5 +1,7 @@
 //! `audit`: what was done, by time, rule, task and outcome.
 
+use std::fmt::Write as _;
+
 use anyhow::anyhow;
 use jiff::{SignedDuration, Timestamp};
 
@@ -91,13 +93,13 @@ pub fn human(row: &AuditRow) -> String {
         row.action
     );
     if let Some(kind) = &row.kind {
-        line += &format!("  {kind}");
+        let _ = write!(line, "  {kind}");
     }
     if let Some(id) = &row.task_id {
-        line += &format!("  {}", printable(id.as_str()));
+        let _ = write!(line, "  {}", printable(id.as_str()));
     }
     if let Some(name) = &row.task_name {
-        line += &format!("\n    {}", printable(name));
+        let _ = write!(line, "\n    {}", printable(name));
     }
     let mut why = Vec::new();
     if let Some(rule) = &row.rule {
@@ -113,7 +115,7 @@ pub fn human(row: &AuditRow) -> String {
         why.push(format!("error{class}: {}", printable(error)));
     }
     if !why.is_empty() {
-        line += &format!("\n    {}", why.join("; "));
+        let _ = write!(line, "\n    {}", why.join("; "));
     }
     line
 }

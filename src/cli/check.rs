@@ -6,21 +6,33 @@ use std::path::PathBuf;
 use anyhow::Context as _;
 
 use super::{Common, Exit, Failure, Format, findings, paths, screen};
-use crate::rules::{Severity, Source};
+use crate::rules::{Code, Severity, Source};
 
 /// Find every problem in rules files: where it is, and how to mend it
 #[derive(Debug, clap::Args)]
 pub struct CheckArgs {
     /// The files; `-` is standard input [default: the rules file that `run` would take]
     files: Vec<PathBuf>,
+    /// Print the page of a code that a finding carries, such as `unknown-key`
+    #[arg(long, value_name = "CODE", conflicts_with = "files")]
+    explain: Option<Code>,
     /// Have warnings fail the check too
     #[arg(long, value_name = "WHAT", value_parser = ["warnings"])]
     deny: Option<String>,
 }
 
 pub(super) fn run(common: &Common, args: &CheckArgs) -> Result<Exit, Failure> {
-    let files =
-        if args.files.is_empty() { vec![paths::config_path(common)?] } else { args.files.clone() };
+    // Whatever keeps a file from being checked fails the check; 78 is for the daemon.
+    let failed = |failure| Failure { exit: Exit::Findings, ..failure };
+    if let Some(code) = args.explain {
+        screen::print(code.page().trim_end());
+        return Ok(Exit::Fine);
+    }
+    let files = if args.files.is_empty() {
+        vec![paths::config_path(common).map_err(failed)?]
+    } else {
+        args.files.clone()
+    };
     let (mut errors, mut warnings) = (0, 0);
     let mut all = Vec::new();
     for file in &files {
@@ -32,8 +44,7 @@ pub(super) fn run(common: &Common, args: &CheckArgs) -> Result<Exit, Failure> {
                 .map_err(|error| Failure::new(Exit::Usage, error))?;
             crate::rules::load(Source::new("<stdin>", &text))
         } else {
-            let file = paths::read_rules(file)
-                .map_err(|failure| Failure { exit: Exit::Findings, ..failure })?;
+            let file = paths::read_rules(file).map_err(failed)?;
             crate::rules::load(file.source(&file.path.display().to_string()))
         };
         for finding in &loaded.findings {

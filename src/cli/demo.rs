@@ -82,7 +82,7 @@ pub(super) fn run(common: &Common, args: &DemoArgs) -> Result<Exit, Failure> {
     };
     let loaded = crate::rules::load(Source::new(&path, &text));
     let Some(mut config) = loaded.config else {
-        screen::say(&findings::human(&loaded, screen::colored(common)));
+        screen::say(&findings::human(&loaded, screen::colored_talk(common)));
         return Err(Failure::new(Exit::Config, anyhow!("`{path}` cannot be used")));
     };
     let scratch = std::env::temp_dir().join(format!("taskwarden-demo-{}", std::process::id()));

@@ -11,7 +11,9 @@ pub mod live;
 pub mod match_;
 pub mod paths;
 pub mod plan;
+pub mod reference;
 pub mod run;
+pub mod schema;
 pub mod screen;
 pub mod test;
 
@@ -92,6 +94,9 @@ enum Command {
     Explain(Box<explain::ExplainArgs>),
     Match(Box<match_::MatchArgs>),
     Audit(audit::AuditArgs),
+    Schema(schema::SchemaArgs),
+    Completions(reference::CompletionsArgs),
+    Man(reference::ManArgs),
 }
 
 /// How a command ended.
@@ -159,6 +164,9 @@ pub fn main(args: Args) -> Exit {
         Command::Explain(args) => explain::run(&common, &args),
         Command::Match(args) => match_::run(&common, &args),
         Command::Audit(args) => audit::run(&common, &args),
+        Command::Schema(args) => Ok(schema::run(&args)),
+        Command::Completions(args) => Ok(reference::completions(&args)),
+        Command::Man(args) => reference::man(&args),
     };
     result.unwrap_or_else(|failure| {
         screen::say(&format!("error: {:#}", failure.error));

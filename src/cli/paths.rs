@@ -111,7 +111,7 @@ pub fn load_rules(common: &Common) -> Result<(RulesFile, Config), Failure> {
     let path = file.path.display().to_string();
     let loaded = crate::rules::load(file.source(&path));
     if !loaded.findings.is_empty() && !common.quiet {
-        screen::say(&findings::human(&loaded, screen::colored(common)));
+        screen::say(&findings::human(&loaded, screen::colored_talk(common)));
     }
     let errors =
         loaded.findings.iter().filter(|finding| finding.severity == Severity::Error).count();

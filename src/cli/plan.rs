@@ -159,10 +159,8 @@ fn human(snapshot: &Snapshot, lines: &[Line<'_>], now: Timestamp) -> String {
                 None => groups.push((line.rule, line.action, line.mode, vec![line])),
             }
         }
-        let _ = match groups.is_empty() {
-            true => writeln!(out, "  {title}: nothing"),
-            false => writeln!(out, "  {title}:"),
-        };
+        let nothing = if groups.is_empty() { " nothing" } else { "" };
+        let _ = writeln!(out, "  {title}:{nothing}");
         for (rule, action, mode, mut members) in groups {
             let mode = if mode == Mode::DryRun { " (dry run)" } else { "" };
             members.sort_by_key(|line| line.due);

@@ -1,10 +1,11 @@
 //! `run`: the daemon, or one tick.
 
 use anyhow::anyhow;
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::{Common, Exit, Failure, paths, runtime};
 use crate::ambient::Clock;
-use crate::daemon::reload::FollowedFile;
+use crate::daemon::reload::{FollowedFile, Poke};
 use crate::daemon::supervise::{Daemon, Options, StartError};
 use crate::telemetry::Sink;
 
@@ -33,39 +34,55 @@ pub(super) fn run(common: &Common, args: &RunArgs) -> Result<Exit, Failure> {
         speed: 1.0,
     };
     let start = |error: StartError| Failure::new(Exit::Config, error);
-    runtime()?.block_on(async {
+    let runtime = runtime()?;
+    let ended = runtime.block_on(async {
+        let signals = Signals::listen()?;
         let daemon = Daemon::new(config, options).map_err(start)?;
+        let followed = FollowedFile::new(&file.path, &file.text);
+        let (poke, stopper) = (followed.poke(), daemon.stopper());
+        tokio::spawn(async move {
+            signals.until_the_end(&poke).await;
+            stopper.send_replace(true);
+        });
         if args.once {
             let away = daemon.run_once().await.map_err(start)?;
             return Ok(if away.is_empty() { Exit::Fine } else { Exit::Unreached });
         }
-        let followed = FollowedFile::new(&file.path, &file.text);
-        let poke = followed.poke();
-        let stopper = daemon.stopper();
-        let signals = tokio::spawn(async move {
-            let ended = signals(poke).await;
-            stopper.send_replace(true);
-            ended
-        });
         let path = file.path.display().to_string();
         daemon.run(Some((path, followed))).await.map_err(start)?;
-        signals.abort();
         Ok(Exit::Fine)
-    })
+    });
+    // Not for what hangs all the same, such as a name that is being looked up.
+    runtime.shutdown_background();
+    ended
 }
 
-/// Waits for the signal to end; SIGHUP meanwhile has the rules read anew.
-async fn signals(poke: tokio::sync::mpsc::Sender<()>) -> Result<(), Failure> {
-    use tokio::signal::unix::{SignalKind, signal};
-    let listen = |kind| signal(kind).map_err(|error| Failure::new(Exit::Config, anyhow!(error)));
-    let mut term = listen(SignalKind::terminate())?;
-    let mut int = listen(SignalKind::interrupt())?;
-    let mut hup = listen(SignalKind::hangup())?;
-    loop {
-        tokio::select! {
-            _ = term.recv() => return Ok(()),
-            _ = int.recv() => return Ok(()),
-            _ = hup.recv() => { let _ = poke.try_send(()); }
+/// The signals that a daemon heeds. From when this is made on, none of them kills the process.
+struct Signals {
+    term: Signal,
+    int: Signal,
+    hup: Signal,
+}
+
+impl Signals {
+    fn listen() -> Result<Self, Failure> {
+        let listen =
+            |kind| signal(kind).map_err(|error| Failure::new(Exit::Config, anyhow!(error)));
+        Ok(Self {
+            term: listen(SignalKind::terminate())?,
+            int: listen(SignalKind::interrupt())?,
+            hup: listen(SignalKind::hangup())?,
+        })
+    }
+
+    /// Waits for the signal to end; SIGHUP meanwhile has the rules read anew.
+    async fn until_the_end(mut self, poke: &Poke) {
+        loop {
+            tokio::select! {
+                _ = self.term.recv() => return,
+                _ = self.int.recv() => return,
+                _ = self.hup.recv() => poke.read_now(),
+            }
         }
     }
 }

@@ -4,11 +4,16 @@ use std::io::{IsTerminal as _, Write as _};
 
 use super::{Common, When};
 
-/// Prints a line of data. A reader that went away ends the command quietly.
+/// Prints a line of data. A reader that went away ends the command quietly; data that cannot be
+/// written for another reason, such as a full disk, ends it with an error.
 #[allow(clippy::exit, reason = "`taskwarden audit | head` must end like any filter")]
 pub fn print(line: &str) {
-    if writeln!(std::io::stdout().lock(), "{line}").is_err() {
-        std::process::exit(0);
+    if let Err(error) = writeln!(std::io::stdout().lock(), "{line}") {
+        if error.kind() == std::io::ErrorKind::BrokenPipe {
+            std::process::exit(0);
+        }
+        say(&format!("error: standard output cannot be written: {error}"));
+        std::process::exit(1);
     }
 }
 
@@ -21,6 +26,12 @@ pub fn say(line: &str) {
 #[must_use]
 pub fn colored(common: &Common) -> bool {
     wants_color(common, std::io::stdout().is_terminal())
+}
+
+/// Whether talk is to be coloured.
+#[must_use]
+pub fn colored_talk(common: &Common) -> bool {
+    wants_color(common, std::io::stderr().is_terminal())
 }
 
 fn wants_color(common: &Common, terminal: bool) -> bool {
@@ -54,7 +65,10 @@ pub fn start_log(common: &Common) {
     let _ = tracing_subscriber::fmt()
         .with_env_filter(tracing_subscriber::EnvFilter::new(level))
         .with_writer(std::io::stderr)
-        .with_ansi(wants_color(common, std::io::stderr().is_terminal()))
+        .with_ansi(colored_talk(common))
+        // Otherwise a log that nobody reads any more makes it print to the same place, which
+        // panics, and with that ends a server's loop.
+        .log_internal_errors(false)
         .with_target(false)
         .with_timer(Local)
         .try_init();

@@ -22,6 +22,13 @@ const BYTES_A_TASK: usize = 400;
 /// What one `info` costs in bytes: the answer, the headers both ways, and the wait.
 const BYTES_AN_INFO: usize = 16_000;
 
+/// How long a call in flight has to be answered when the daemon is told to end. After it the answer
+/// counts as lost, and the next start finds out what came of the call.
+pub(super) const GRACE: Duration = Duration::from_secs(6);
+
+/// What an answer that nobody waited for means.
+const ENDED: &str = "taskwarden ended before the answer came";
+
 /// How many single tasks are asked for at a time.
 const INFOS_AT_ONCE: usize = 4;
 
@@ -87,10 +94,16 @@ impl Watch {
             rows.iter().filter_map(|row| Some((row.task_id.clone()?, row.id))).collect();
         self.open.extend(rows.into_iter().map(|row| (row.id, row)));
 
-        let fresh = match self.look_again(snapshot, group).await {
+        let mut stop = self.stop.clone();
+        let fresh = tokio::select! {
+            fresh = self.look_again(snapshot, group) => {
+                fresh.map_err(|error| format!("the second look failed: {error}"))
+            }
+            _ = stop.wait_for(|stop| *stop) => Err("taskwarden ends".to_owned()),
+        };
+        let fresh = match fresh {
             Ok(fresh) => fresh,
-            Err(error) => {
-                let why = format!("the second look failed: {error}");
+            Err(why) => {
                 for (_, target) in &group.members {
                     self.answer(
                         group.kind,
@@ -143,13 +156,14 @@ impl Watch {
         if matches!(group.action, Action::Retry | Action::Cancel | Action::Delete) {
             let mut answers = Vec::new();
             for id in ids {
-                let answer = match self.client.act_one(group.kind, verb, &id).await {
-                    Ok(()) => Answer::Accepted,
-                    Err(
+                let answer = match self.in_grace(self.client.act_one(group.kind, verb, &id)).await {
+                    None => return Err(Answer::Lost(ENDED.to_owned())),
+                    Some(Ok(())) => Answer::Accepted,
+                    Some(Err(
                         error @ (upstream::Error::NotFound { .. }
                         | upstream::Error::BadRequest { .. }),
-                    ) => Answer::Rejected(error.to_string()),
-                    Err(error) => return Err(failed(&error)),
+                    )) => Answer::Rejected(error.to_string()),
+                    Some(Err(error)) => return Err(failed(&error)),
                 };
                 answers.push((id, answer));
             }
@@ -157,7 +171,8 @@ impl Watch {
         }
         // `groups` makes them of 1 to 100 tasks, each once; the type holds it once more.
         let batch = Batch::new(ids).map_err(|error| Answer::Rejected(error.to_string()))?;
-        let answers = self.client.act_some(group.kind, verb, &batch).await;
+        let answers = self.in_grace(self.client.act_some(group.kind, verb, &batch)).await;
+        let answers = answers.ok_or_else(|| Answer::Lost(ENDED.to_owned()))?;
         let answers = answers.map_err(|error| failed(&error))?;
         Ok(answers
             .into_iter()
@@ -237,13 +252,21 @@ impl Watch {
         }
         let intent = row.id;
         self.open.insert(intent, row);
-        let answer = match self.client.list(group.kind).await {
-            Err(error) => Answer::SkippedChanged(format!("the second look failed: {error}")),
+        let mut stop = self.stop.clone();
+        let list = tokio::select! {
+            list = self.client.list(group.kind) => {
+                list.map_err(|error| format!("the second look failed: {error}"))
+            }
+            _ = stop.wait_for(|stop| *stop) => Err("taskwarden ends".to_owned()),
+        };
+        let answer = match list {
+            Err(why) => Answer::SkippedChanged(why),
             Ok(list) => match unmeant(group.action, snapshot, &list.tasks) {
                 Some(why) => Answer::SkippedChanged(why),
-                None => match self.client.act_kind(group.kind, verb).await {
-                    Ok(()) => Answer::Accepted,
-                    Err(error) => failed(&error),
+                None => match self.in_grace(self.client.act_kind(group.kind, verb)).await {
+                    None => Answer::Lost(ENDED.to_owned()),
+                    Some(Ok(())) => Answer::Accepted,
+                    Some(Err(error)) => failed(&error),
                 },
             },
         };
@@ -264,6 +287,19 @@ impl Watch {
         if let Some(intent) = intents.get(id) {
             let (outcome, detail) = answer.outcome();
             self.note_outcome((*intent, outcome, detail.to_owned()));
+        }
+    }
+
+    /// Waits for the answer to a call; `None` when the daemon ends and it does not come in time.
+    async fn in_grace<T>(&self, call: impl Future<Output = T>) -> Option<T> {
+        let mut stop = self.stop.clone();
+        let ended = async {
+            let _ = stop.wait_for(|stop| *stop).await;
+            tokio::time::sleep(GRACE).await;
+        };
+        tokio::select! {
+            answer = call => Some(answer),
+            () = ended => None,
         }
     }
 

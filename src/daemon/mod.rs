@@ -1,6 +1,7 @@
 //! The loop: poll, fold, decide, act, record. The only place that acts on a server.
 
 pub mod act;
+pub mod audit_log;
 pub mod look;
 pub mod reload;
 pub mod supervise;

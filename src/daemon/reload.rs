@@ -6,6 +6,8 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use notify::{RecursiveMode, Watcher as _};
@@ -15,15 +17,43 @@ use tokio::sync::mpsc;
 /// How long a file must rest before it is read: editors save in several steps.
 const QUIET: Duration = Duration::from_millis(200);
 
+/// How long it is waited for that rest: a busy folder, such as one with logs in it, never rests.
+const LONGEST_UNREST: Duration = Duration::from_secs(2);
+
 /// How often the file is read without an event.
 const SLOW_READ: Duration = Duration::from_secs(10);
+
+/// Has a followed file read at once.
+#[derive(Clone, Debug)]
+pub struct Poke {
+    events: mpsc::Sender<()>,
+    asked: Arc<AtomicBool>,
+}
+
+impl Poke {
+    /// Has the file read and handed out, also if nothing in it changed.
+    pub fn read_now(&self) {
+        self.asked.store(true, Ordering::Release);
+        // A full channel will wake the reader too.
+        let _ = self.events.try_send(());
+    }
+}
+
+/// What became of a followed file.
+#[derive(Debug)]
+pub struct Content {
+    /// Its text, or why it cannot be read.
+    pub text: io::Result<String>,
+    /// Whether a person asked for it, who then wants to hear something.
+    pub asked: bool,
+}
 
 /// A file that is followed through its saves.
 pub struct FollowedFile {
     path: PathBuf,
     seen: Option<[u8; 32]>,
     events: mpsc::Receiver<()>,
-    poke: mpsc::Sender<()>,
+    poke: Poke,
     // Dropping it ends the watch.
     watcher: Option<notify::RecommendedWatcher>,
     watched: Vec<PathBuf>,
@@ -33,8 +63,8 @@ impl FollowedFile {
     /// Follows the file at `path`, whose present content is `content`.
     #[must_use]
     pub fn new(path: &Path, content: &str) -> Self {
-        let (poke, events) = mpsc::channel(1);
-        let send = poke.clone();
+        let (send, events) = mpsc::channel(1);
+        let poke = Poke { events: send.clone(), asked: Arc::default() };
         // One waiting event says all there is to say, so a full channel is fine.
         let watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
             if event.is_ok_and(|event| !event.kind.is_access()) {
@@ -51,35 +81,28 @@ impl FollowedFile {
 
     /// A handle that has the file read at once.
     #[must_use]
-    pub fn poke(&self) -> mpsc::Sender<()> {
+    pub fn poke(&self) -> Poke {
         self.poke.clone()
     }
 
-    /// Waits until the file has another content than before, and returns it.
-    ///
-    /// # Errors
-    ///
-    /// When it cannot be read; once for each spell of that.
-    pub async fn changed(&mut self) -> io::Result<String> {
+    /// Waits until the file has another content than before, and returns it, or why it cannot be
+    /// read (once for each spell of that), or until a person asks for it.
+    pub async fn changed(&mut self) -> Content {
         loop {
             // A missing sender cannot be: `self` holds one.
             if let Ok(Some(())) = tokio::time::timeout(SLOW_READ, self.events.recv()).await {
-                while let Ok(Some(())) = tokio::time::timeout(QUIET, self.events.recv()).await {}
-            }
-            self.watch_folders();
-            match read(&self.path) {
-                Ok(text) => {
-                    let digest = digest(text.as_bytes());
-                    if self.seen != Some(digest) {
-                        self.seen = Some(digest);
-                        return Ok(text);
+                let rest = async {
+                    while let Ok(Some(())) = tokio::time::timeout(QUIET, self.events.recv()).await {
                     }
-                }
-                Err(error) if self.seen.is_some() => {
-                    self.seen = None;
-                    return Err(error);
-                }
-                Err(_) => {}
+                };
+                let _ = tokio::time::timeout(LONGEST_UNREST, rest).await;
+            }
+            let asked = self.poke.asked.swap(false, Ordering::AcqRel);
+            self.watch_folders();
+            let text = read(&self.path);
+            let seen = text.as_ref().ok().map(|text| digest(text.as_bytes()));
+            if std::mem::replace(&mut self.seen, seen) != seen || asked {
+                return Content { text, asked };
             }
         }
     }

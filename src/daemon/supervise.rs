@@ -5,10 +5,11 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio::task::{JoinHandle, JoinSet};
 
-use super::reload::{self, FollowedFile};
+use super::audit_log::{self, AuditLog};
+use super::reload::{self, Content, FollowedFile};
 use super::watch::{Looked, Watch, WatchSettings};
 use crate::ambient::Clock;
 use crate::engine::audit::{AuditRow, Outcome};
@@ -17,10 +18,15 @@ use crate::engine::task::ServerName;
 use crate::rules::{AuthConfig, Config, Finding, SecretRef, ServerConfig, Severity, Source};
 use crate::store::{OpenError, Store, StoreError, WriteBatch};
 use crate::telemetry::{Event, Sink};
-use crate::upstream::{Auth, BuildError, Client, ClientSettings, SecretSource};
+use crate::upstream::{Auth, BuildError, Client, ClientSettings, SecretError, SecretSource};
 
-/// How long the calls in flight have to end when the daemon is told to.
-const GRACE: Duration = Duration::from_secs(10);
+/// How long the loops have to end when the daemon is told to. They let go of a call in flight
+/// sooner, see [`super::act::GRACE`]; this leaves them the time to write that down, and ends before
+/// the ten seconds that a user waits.
+const GRACE: Duration = Duration::from_secs(9);
+
+/// How often it is tried again to begin with a server whose memory could not be read.
+const START_AGAIN: Duration = Duration::from_secs(10);
 
 /// The server under which the daemon's own doings stand in the audit log.
 const SELF: &str = "-";
@@ -52,16 +58,30 @@ pub enum StartError {
     #[error(transparent)]
     Store(#[from] StoreError),
     /// A server's settings make no client.
-    #[error("server `{server}`: {source}")]
+    #[error("server `{server}`: {cause}")]
     Client {
         /// The server.
         server: ServerName,
         /// What is wrong.
-        source: BuildError,
+        cause: BuildError,
     },
+    /// An environment variable that holds a secret is not set, and never will be in this process.
+    #[error("server `{server}`: {cause}")]
+    Secret {
+        /// The server.
+        server: ServerName,
+        /// What is wrong.
+        cause: SecretError,
+    },
+    /// The audit log of the rules file cannot be written.
+    #[error(transparent)]
+    AuditLog(#[from] audit_log::CannotAppend),
     /// There is nothing to look after.
     #[error("the rules file names no server; add one under `servers:`")]
     NoServers,
+    /// Only from [`Daemon::run_once`]: what would have to be written down was not done.
+    #[error("server `{0}` was left alone, because nothing can be written down")]
+    Unwritten(ServerName),
 }
 
 /// A daemon that is ready to run.
@@ -73,6 +93,13 @@ pub struct Daemon {
     rules: watch::Sender<Arc<RuleSet>>,
     stop: watch::Sender<bool>,
     loops: BTreeMap<ServerName, Loop>,
+    /// The servers whose loops broke down.
+    died: (mpsc::UnboundedSender<ServerName>, mpsc::UnboundedReceiver<ServerName>),
+    log: AuditLog,
+    /// Loops that were told to end and have not yet.
+    ending: Vec<JoinHandle<()>>,
+    /// The rules file as it is now cannot be used.
+    refused: bool,
 }
 
 struct Loop {
@@ -86,15 +113,30 @@ impl Daemon {
     /// # Errors
     ///
     /// [`StartError`], with which the daemon cannot start.
-    pub fn new(config: Config, options: Options) -> Result<Self, StartError> {
+    pub fn new(config: Config, mut options: Options) -> Result<Self, StartError> {
         if config.servers.is_empty() {
             return Err(StartError::NoServers);
         }
         let clients = clients(&config, &options)?;
         let store = Store::open(&options.state_dir)?;
+        let log = AuditLog::default();
+        log.set(config.audit_log.as_deref()).map_err(StartError::AuditLog)?;
+        options.sink = log.beside(&options.sink);
         let (rules, _) = watch::channel(Arc::new(effective(&config, &options)));
         let (stop, _) = watch::channel(false);
-        Ok(Self { options, store, config, clients, rules, stop, loops: BTreeMap::new() })
+        Ok(Self {
+            options,
+            store,
+            config,
+            clients,
+            rules,
+            stop,
+            loops: BTreeMap::new(),
+            ending: Vec::new(),
+            died: mpsc::unbounded_channel(),
+            log,
+            refused: false,
+        })
     }
 
     /// A handle that ends the daemon when `true` is sent.
@@ -125,19 +167,25 @@ impl Daemon {
         }
         let mut stop = self.stop.subscribe();
         loop {
+            let waiting = self.loops.len() < self.config.servers.len();
             tokio::select! {
                 _ = stop.wait_for(|stop| *stop) => break,
                 content = next_content(&mut file) => {
                     let path = file.as_ref().map_or_else(String::new, |(path, _)| path.clone());
                     self.reload(&path, content).await;
                 }
+                Some(server) = self.died.1.recv() => {
+                    self.loops.remove(&server);
+                    self.options.sink.emit(&Event::LoopDied { server });
+                }
+                () = tokio::time::sleep(START_AGAIN), if waiting => self.start_missing(),
             }
         }
         self.options.sink.emit(&Event::Stopping);
         for one in self.loops.values() {
             one.stop.send_replace(true);
         }
-        let ends = self.loops.into_values().map(|one| one.task);
+        let ends = self.loops.into_values().map(|one| one.task).chain(self.ending);
         let _ = tokio::time::timeout(GRACE, futures_util::future::join_all(ends)).await;
         Ok(())
     }
@@ -164,13 +212,18 @@ impl Daemon {
         for server in self.config.servers.clone() {
             let mut watch = self.watch_server(&server, self.stop.subscribe())?;
             ticks.spawn(async move {
-                match watch.tick().await {
+                let looked = watch.tick().await;
+                if !watch.can_write() {
+                    return Err(StartError::Unwritten(server.name));
+                }
+                Ok(match looked {
                     Looked::Away(error) => Some((server.name, error.to_string())),
                     Looked::Done(_) | Looked::Stopped => None,
-                }
+                })
             });
         }
-        Ok(ticks.join_all().await.into_iter().flatten().collect())
+        let looks: Result<Vec<_>, _> = ticks.join_all().await.into_iter().collect();
+        Ok(looks?.into_iter().flatten().collect())
     }
 
     fn watch_server(
@@ -199,26 +252,56 @@ impl Daemon {
 
     fn start(&mut self, server: &ServerConfig) -> Result<(), StartError> {
         let (stop, receiver) = watch::channel(false);
-        let watch = self.watch_server(server, receiver)?;
-        let task = tokio::spawn(watch.run());
+        let work = tokio::spawn(self.watch_server(server, receiver)?.run());
+        let (died, name) = (self.died.0.clone(), server.name.clone());
+        let task = tokio::spawn(async move {
+            // A loop only ends so by a defect of ours; the server must not go unwatched for it.
+            if work.await.is_err_and(|error| error.is_panic()) {
+                let _ = died.send(name);
+            }
+        });
         self.loops.insert(server.name.clone(), Loop { stop, task });
         Ok(())
     }
 
-    /// Takes a new content of the rules file over, whole or not at all.
-    async fn reload(&mut self, path: &str, content: std::io::Result<String>) {
-        let refused = match content {
-            Err(error) => Err(format!("{path}: {error}")),
-            Ok(text) => self.take_over(path, &text).await,
-        };
-        if let Err(findings) = refused {
-            let detail = findings.lines().next().unwrap_or_default().to_owned();
-            self.options.sink.emit(&Event::ReloadRefused { findings });
-            self.record_reload(Outcome::Rejected, "the rules file cannot be used", detail).await;
+    /// Begins with the servers that nobody looks after.
+    fn start_missing(&mut self) {
+        for server in self.config.servers.clone() {
+            if !self.loops.contains_key(&server.name)
+                && let Err(error) = self.start(&server)
+            {
+                self.options.sink.emit(&Event::StoreAway { error: error.to_string() });
+            }
         }
     }
 
-    async fn take_over(&mut self, path: &str, text: &str) -> Result<(), String> {
+    /// Takes a new content of the rules file over, whole or not at all.
+    async fn reload(&mut self, path: &str, content: Content) {
+        let taken = match content.text {
+            Err(error) => Err(format!("{path}: {error}")),
+            Ok(text) => self.take_over(path, &text).await,
+        };
+        let was_refused = std::mem::replace(&mut self.refused, taken.is_err());
+        match taken {
+            Err(findings) => {
+                let detail = findings.lines().next().unwrap_or_default().to_owned();
+                self.options.sink.emit(&Event::ReloadRefused { findings });
+                let reason = "the rules file cannot be used";
+                self.record_reload(Outcome::Rejected, reason, detail).await;
+            }
+            // Who asked, or was told that the file is broken, is told that all is well.
+            Ok(changed) if !changed && (was_refused || content.asked) => {
+                self.options.sink.emit(&Event::Reloaded {
+                    changes: "nothing changed".to_owned(),
+                    revision: self.config.rules.revision.clone(),
+                });
+            }
+            Ok(_) => {}
+        }
+    }
+
+    /// Whether anything changed, or why the text cannot be used.
+    async fn take_over(&mut self, path: &str, text: &str) -> Result<bool, String> {
         let loaded = crate::rules::load(Source {
             path,
             text,
@@ -232,12 +315,14 @@ impl Daemon {
         }
         let clients =
             clients(&config, &self.options).map_err(|error| format!("{path}: {error}"))?;
+        self.log.set(config.audit_log.as_deref()).map_err(|error| format!("{path}: {error}"))?;
         let changes = differences(&self.config, &config);
         if changes.is_empty() {
             self.config = config;
-            return Ok(());
+            return Ok(false);
         }
         // Loops of servers that went or changed end first, so that no two look after one server.
+        // The others need not wait for that.
         let same = |name: &ServerName| {
             let find = |config: &Config| {
                 config.servers.iter().find(|server| server.name == *name).cloned()
@@ -246,10 +331,11 @@ impl Daemon {
         };
         let ended: Vec<ServerName> =
             self.loops.keys().filter(|name| !same(name)).cloned().collect();
+        let mut ending = Vec::new();
         for name in ended {
             if let Some(one) = self.loops.remove(&name) {
                 one.stop.send_replace(true);
-                let _ = one.task.await;
+                ending.push(one.task);
             }
         }
         for (name, client) in clients {
@@ -262,14 +348,17 @@ impl Daemon {
         self.rules.send_replace(Arc::new(effective(&self.config, &self.options)));
         self.options.sink.emit(&Event::Reloaded { changes: changes.clone(), revision });
         self.record_reload(Outcome::Accepted, &changes, String::new()).await;
-        for server in self.config.servers.clone() {
-            if !self.loops.contains_key(&server.name)
-                && let Err(error) = self.start(&server)
-            {
-                self.options.sink.emit(&Event::StoreAway { error: error.to_string() });
-            }
+        self.ending.extend(ending);
+        let mut stop = self.stop.subscribe();
+        let stopped = tokio::select! {
+            _ = futures_util::future::join_all(&mut self.ending) => false,
+            _ = stop.wait_for(|stop| *stop) => true,
+        };
+        self.ending.retain(|task| !task.is_finished());
+        if !stopped {
+            self.start_missing();
         }
-        Ok(())
+        Ok(true)
     }
 
     async fn record_reload(&self, outcome: Outcome, reason: &str, detail: String) {
@@ -298,7 +387,7 @@ impl Daemon {
     }
 }
 
-async fn next_content(file: &mut Option<(String, FollowedFile)>) -> std::io::Result<String> {
+async fn next_content(file: &mut Option<(String, FollowedFile)>) -> Content {
     match file {
         Some((_, file)) => file.changed().await,
         None => std::future::pending().await,
@@ -327,8 +416,13 @@ pub fn clients(
         .servers
         .iter()
         .map(|server| {
-            let client = Client::new(client_settings(server, options))
-                .map_err(|source| StartError::Client { server: server.name.clone(), source })?;
+            let settings = client_settings(server, options);
+            settings
+                .auth
+                .check_variables()
+                .map_err(|cause| StartError::Secret { server: server.name.clone(), cause })?;
+            let client = Client::new(settings)
+                .map_err(|cause| StartError::Client { server: server.name.clone(), cause })?;
             Ok((server.name.clone(), Arc::new(client)))
         })
         .collect()
@@ -399,6 +493,9 @@ fn differences(old: &Config, new: &Config) -> String {
     }
     if old.servers != new.servers {
         parts.push("servers changed".to_owned());
+    }
+    if old.audit_log != new.audit_log {
+        parts.push("audit_log changed".to_owned());
     }
     if parts.is_empty() && old.rules.revision != new.rules.revision {
         parts.push("order, classes or modes changed".to_owned());

@@ -2,6 +2,7 @@
 //! delays nobody else.
 
 use std::collections::{BTreeMap, HashMap};
+use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,7 +16,7 @@ use crate::engine::decide::{Decision, GiveUp, Planned, Tick, decide};
 use crate::engine::memory::{Memory, Snapshot};
 use crate::engine::rule::{Action, Mode, RuleSet};
 use crate::engine::task::{Kind, RuleName, ServerName};
-use crate::store::{OpenError, Store, WriteBatch};
+use crate::store::{AuditFilter, OpenError, Store, WriteBatch};
 use crate::telemetry::{Event, Sink};
 use crate::upstream::{self, Client};
 
@@ -105,9 +106,19 @@ impl Watch {
         let reader = settings.store.reader()?;
         memory.restore(reader.load(&settings.server)?);
         let mut open = HashMap::new();
-        for row in reader.open_intents(&settings.server)? {
-            open.insert(row.id, row);
-        }
+        let unsettled = AuditFilter {
+            server: Some(settings.server.clone()),
+            mode: Some(Mode::Live),
+            outcomes: vec![Outcome::Planned, Outcome::Accepted, Outcome::Unknown],
+            ..AuditFilter::default()
+        };
+        let awaited = memory.pending_intents();
+        reader.audit_each(&unsettled, |row| {
+            if awaited.contains(&row.id) {
+                open.insert(row.id, row);
+            }
+            ControlFlow::Continue(())
+        })?;
         let login_memory = reader.server_state(&settings.server)?;
         if let Some(state) = &login_memory
             && let Ok(state) = serde_json::from_value(state.clone())
@@ -188,6 +199,12 @@ impl Watch {
         // A login that must wait is looked at again now and then, since its cause may change; the
         // client itself keeps from trying too early.
         wait.max(named.unwrap_or_default().min(SLOWEST_POLL))
+    }
+
+    /// Whether the last attempt to write something down went well.
+    #[must_use]
+    pub fn can_write(&self) -> bool {
+        !self.store_away
     }
 
     /// One look, and what follows from it.

@@ -445,6 +445,15 @@ impl Memory {
         self.dirty = Dirty::default();
     }
 
+    /// The audit rows of all actions whose effect is not known yet.
+    #[must_use]
+    pub fn pending_intents(&self) -> BTreeSet<IntentId> {
+        let tasks = self.tasks.values().flat_map(HashMap::values);
+        let tasks = tasks.filter_map(|task| Some(task.pending.as_ref()?.intent));
+        let kinds = self.rules.values().flat_map(|rule| rule.kinds.values());
+        tasks.chain(kinds.filter_map(|kind| Some(kind.pending.as_ref()?.intent))).collect()
+    }
+
     /// What is remembered of a task.
     #[must_use]
     pub fn task(&self, kind: &Kind, id: &TaskId) -> Option<&TaskMemory> {

@@ -98,8 +98,35 @@ impl Code {
     /// What `check --explain` says of it.
     #[must_use]
     pub fn page(self) -> String {
-        self.title().to_owned()
+        let page = super::pages::page(self);
+        format!(
+            "# {self}: {}\n\nSeverity: {}\n\n{}\n\nWrong:\n```yaml\n{}\n```\n\nRight:\n```yaml\n{}\n```\n",
+            self.title(),
+            self.severity().as_str(),
+            wrapped(page.what),
+            page.wrong.trim_end(),
+            page.right.trim_end(),
+        )
     }
+}
+
+/// A text in lines of at most a hundred characters.
+fn wrapped(text: &str) -> String {
+    let mut lines = String::new();
+    let mut width = 0;
+    for word in text.split(' ') {
+        let length = word.chars().count();
+        if width + length >= 100 {
+            lines.push('\n');
+            width = 0;
+        } else if width > 0 {
+            lines.push(' ');
+            width += 1;
+        }
+        lines.push_str(word);
+        width += length;
+    }
+    lines
 }
 
 impl fmt::Display for Code {

@@ -19,12 +19,18 @@ pub(super) enum Form {
     Version,
     /// Text that is not empty.
     Text,
+    /// A list of servers.
+    Servers,
+    /// A list of rules.
+    Rules,
     /// A list of maps.
     Maps(&'static [Key]),
     /// A map.
     Map(&'static [Key]),
-    /// A map, or one of these words.
-    MapOr(&'static [Key], &'static [&'static str]),
+    /// A map, or `none`.
+    MapOrNone(&'static [Key]),
+    /// A map, or `off`.
+    MapOrOff(&'static [Key]),
     /// Names of classes, each with patterns.
     Classes,
     /// Text, or a place to read it from.
@@ -33,8 +39,12 @@ pub(super) enum Form {
     Bool,
     /// One of these words.
     Word(&'static [&'static str]),
-    /// A set: one of these words, or a list of them. `open` takes other words too.
-    Words { words: Words, open: bool },
+    /// One action.
+    Action,
+    /// Actions for a task given up, one or a list, or `none`.
+    GiveUp,
+    /// A set: one of these words, or a list of them.
+    Words(Words),
     /// One text or a list of them, any of which will do.
     Texts,
     /// A duration.
@@ -84,7 +94,6 @@ pub(super) enum Words {
     States,
     Classes,
     Servers,
-    Actions,
 }
 
 pub(super) const fn key(name: &'static str, form: Form, about: &'static str) -> Key {
@@ -102,13 +111,13 @@ pub(super) const TOP: &[Key] = &[
         Form::Word(MODES),
         "Whether rules act (`live`, the default), only show what they would do (`dry_run`), or rest (`off`). Servers and rules have their own; the most careful one holds.",
     ),
-    key("servers", Form::Maps(SERVER), "The servers whose task queues are looked after."),
+    key("servers", Form::Servers, "The servers whose task queues are looked after."),
     key(
         "defaults",
         Form::Map(SETTINGS),
         "Keys that hold for every rule that does not set them itself.",
     ),
-    key("rules", Form::Maps(RULE), "The rules. A task belongs to the first that matches it."),
+    key("rules", Form::Rules, "The rules. A task belongs to the first that matches it."),
     key(
         "classes",
         Form::Classes,
@@ -174,15 +183,15 @@ macro_rules! with_settings {
         key("identity", Form::Word(&["id", "name"]), "What makes two tasks the same for the count of attempts: the server's `id` (default), or kind and `name`, so that a task made again keeps its count."),
         key("max_attempts", Form::CountOrNone(1), "The most accepted actions of this rule on one task; default none."),
         key("give_up_after", Form::DurationOrNone, "How long after the first failure the rule still tries; default none."),
-        key("on_give_up", Form::Words { words: Words::Actions, open: false }, "What is done once with a task that the rule gives up: `notify`, `delete_some`, `cancel_some`, or a list of them."),
+        key("on_give_up", Form::GiveUp, "What is done once with a task that the rule gives up: `notify`, `delete_some`, `cancel_some`, or a list of them."),
         key("backoff", Form::Map(BACKOFF), "The wait between a failure and the next try: `initial * factor^n`, at most `max`."),
         key("retry_after", Form::RegexOrNone, "A regular expression that captures a wait in the error text, in seconds or as a duration; lengthens the wait. Common forms are known without it."),
         key("schedule", Form::Cron, "Five-field cron, or `@hourly`, `@daily`, `@weekly`, `@monthly`, `@yearly`. Without one the rule is looked at on every tick."),
         key("timezone", Form::Text, "The IANA time zone that `schedule` and `only_during` speak of, such as `Asia/Shanghai`; default UTC."),
         key("catch_up", Form::Bool, "Whether a firing missed while the daemon was down runs once when it is back; default false."),
         key("only_during", Form::Hours, "Hours of the day in which the rule may act, such as `22:00-08:00`, or a list of such."),
-        key("limits", Form::Map(LIMITS), "How much the rule may do."),
-        key("breaker", Form::MapOr(BREAKER, &["off"]), "When the rule leaves a failing storage alone; `off` for never. Retries have one by default that counts throttling errors."),
+        key("limits", Form::MapOrNone(LIMITS), "How much the rule may do; `none` lifts all limits."),
+        key("breaker", Form::MapOrOff(BREAKER), "When the rule leaves a failing storage alone; `off` for never. Retries have one by default that counts throttling errors."),
     ] };
 }
 
@@ -196,11 +205,7 @@ pub(super) const RULE: &[Key] = with_settings![
         "What logs and the audit trail call the rule; unique. What is remembered of tasks is kept under it."
     ),
     key("match", Form::Match, "Which tasks the rule takes: all of the matchers must hold."),
-    key(
-        "action",
-        Form::Words { words: Words::Actions, open: false },
-        "What is done with the tasks."
-    ),
+    key("action", Form::Action, "What is done with the tasks."),
 ];
 
 pub(super) const BACKOFF: &[Key] = &[
@@ -255,15 +260,11 @@ pub(super) const BREAKER: &[Key] = &[
 ];
 
 pub(super) const MATCH: &[Key] = &[
-    key(
-        "server",
-        Form::Words { words: Words::Servers, open: false },
-        "The server, by its name in this file.",
-    ),
-    key("kind", Form::Words { words: Words::Kinds, open: true }, "The kind of task."),
+    key("server", Form::Words(Words::Servers), "The server, by its name in this file."),
+    key("kind", Form::Words(Words::Kinds), "The kind of task."),
     key(
         "state",
-        Form::Words { words: Words::States, open: false },
+        Form::Words(Words::States),
         "Where the task stands. Without it a rule looks at the states in which its action has a meaning.",
     ),
     key(
@@ -273,7 +274,7 @@ pub(super) const MATCH: &[Key] = &[
     ),
     key("name", Form::Regexes, "Found in the task's name."),
     key("status", Form::Regexes, "Found in the driver's status text."),
-    key("class", Form::Words { words: Words::Classes, open: false }, "What the error is about."),
+    key("class", Form::Words(Words::Classes), "What the error is about."),
     key("file", Form::Globs, "The name of the file."),
     key(
         "src",

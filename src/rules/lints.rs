@@ -160,7 +160,7 @@ fn never(reader: &mut Reader<'_>, draft: &Draft) {
             finding.related(other, words);
         }
     };
-    for site in &draft.sites.leaves {
+    for site in draft.sites.leaves.iter().filter(|site| !site.negated) {
         if let Some(why) = hopeless(&site.leaf.test, &draft.rule) {
             told(
                 site.span,
@@ -215,6 +215,15 @@ fn never(reader: &mut Reader<'_>, draft: &Draft) {
             {
                 let message = "a task that succeeded has no error to sort".to_owned();
                 told(site.key_span, message, because, "drop `class`, or ask for `state: failed`");
+            }
+            Test::Mount(Side::Dst, _) => {
+                if let Some((kinds, span)) = kinds
+                    && kinds.iter().all(|kind| *kind == Kind::OfflineDownload)
+                {
+                    let message = "an offline download names a folder and no mount".to_owned();
+                    let other = Some((span, "the kind is given here"));
+                    told(site.key_span, message, other, "use `dst`, such as `dst: /media/**`");
+                }
             }
             Test::Mount(Side::Src, _) | Test::Path(PathField::Src, _) => {
                 if let Some((kinds, span)) = kinds
@@ -287,9 +296,8 @@ struct Range {
 
 impl Range {
     fn overlap(&self, other: &Self) -> Option<()> {
-        let below = |a: &Self, b: &Self| {
-            a.high < b.low || (a.high <= b.low && a.high >= b.low && (a.open_high || b.open_low))
-        };
+        let below =
+            |a: &Self, b: &Self| a.high < b.low || (a.high <= b.low && (a.open_high || b.open_low));
         (!below(self, other) && !below(other, self)).then_some(())
     }
 
@@ -379,12 +387,13 @@ fn keeps_its_tasks(earlier: &Rule, later: &Rule) -> bool {
     earlier.condition.leaves(false, &mut |leaf, _| asks_attempts |= leaf.key == "attempts");
     // A retry leaves what a person canceled to other rules; and two in a row without effect end it.
     let retry = earlier.action.effect() == Effect::Retry && !earlier.action.is_whole_kind();
-    !earlier.continues
-        && !(lets_go && counts)
-        && !asks_attempts
-        && (!retry || later.action.effect() == Effect::Retry)
-        && (earlier.mode == Mode::Live
-            || (earlier.mode == Mode::DryRun && later.mode == Mode::DryRun))
+    if earlier.continues || asks_attempts || (lets_go && counts) {
+        return false;
+    }
+    if retry && later.action.effect() != Effect::Retry {
+        return false;
+    }
+    earlier.mode == Mode::Live || (earlier.mode == Mode::DryRun && later.mode == Mode::DryRun)
 }
 
 fn is_state(predicate: &Predicate) -> bool {
@@ -461,7 +470,8 @@ mod tests {
         let mut text =
             "version: 1\nservers: [{ name: s, url: 'http://x', token: t }]\nrules:\n".to_owned();
         for (index, rule) in rules.iter().enumerate() {
-            text.push_str(&format!("  - {{ name: r{index}, {rule} }}\n"));
+            let line = format!("  - {{ name: r{index}, {rule} }}\n");
+            text.push_str(&line);
         }
         let loaded = load(Source::new("x", &text));
         for finding in &loaded.findings {
@@ -539,6 +549,7 @@ mod tests {
             "match: { size: '< 0' }, action: notify",
             "match: { all: [{ size: '> 2GiB' }, { size: '< 1GiB' }] }, action: notify",
             "match: { kind: upload, src_mount: /a }, action: notify",
+            "match: { kind: offline_download, dst_mount: /a }, action: notify",
             "match: { attempts: 3 }, max_attempts: 3, action: delete_some",
         ] {
             assert!(never(rule), "{rule}");

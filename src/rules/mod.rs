@@ -10,22 +10,24 @@ mod finding;
 mod keys;
 mod lints;
 mod matchers;
+mod pages;
 mod patterns;
 mod reader;
 mod revision;
 mod rule;
+mod schema;
 mod servers;
 mod suggest;
 mod values;
 mod yaml;
 
-use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use regex::Regex;
 
 pub use codes::{Code, UnknownCode};
 pub use finding::{Finding, Related, Severity, Span};
+pub use schema::schema;
 pub use servers::{AuthConfig, SecretRef, ServerConfig};
 
 use crate::engine::class::{Class, ClassTable};
@@ -237,9 +239,10 @@ impl Reader<'_> {
 
 /// The classes of a file in one form for one meaning.
 fn shown_classes(classes: &[(Class, Vec<Regex>)]) -> String {
-    let shown: BTreeMap<String, Vec<&str>> = classes
+    // Their order stays: the first class that fits an error has it.
+    let shown: Vec<(&str, Vec<&str>)> = classes
         .iter()
-        .map(|(class, patterns)| (class.to_string(), patterns.iter().map(Regex::as_str).collect()))
+        .map(|(class, patterns)| (class.as_str(), patterns.iter().map(Regex::as_str).collect()))
         .collect();
     format!("{shown:?}")
 }

@@ -83,6 +83,22 @@ impl<'n> At<'n> {
     }
 }
 
+/// A value, or the word `none`, which lifts what would hold without it.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum Bound<T> {
+    Lifted,
+    Set(T),
+}
+
+impl<T> Bound<T> {
+    pub(super) fn value(self) -> Option<T> {
+        match self {
+            Self::Lifted => None,
+            Self::Set(value) => Some(value),
+        }
+    }
+}
+
 /// The entries of a map that its table knows.
 #[derive(Debug)]
 pub(super) struct Fields<'n> {
@@ -327,13 +343,12 @@ impl<'a> Reader<'a> {
             format!("{} has no key `{shown}`", place.what()),
         );
         finding.label("unknown key");
-        match meant {
-            Some(name) => finding.help(format!("did you mean `{name}`?")),
-            None => {
-                let names: Vec<&str> = place.table().iter().map(|key| key.name).collect();
-                finding.help(format!("the keys are {}", names.join(", ")))
-            }
-        };
+        if let Some(name) = meant {
+            finding.help(format!("did you mean `{name}`?"));
+        } else {
+            let names: Vec<&str> = place.table().iter().map(|key| key.name).collect();
+            finding.help(format!("the keys are {}", names.join(", ")));
+        }
     }
 
     /// A text that is not empty.
@@ -423,22 +438,22 @@ impl<'a> Reader<'a> {
         }
     }
 
-    pub(super) fn duration_or_none(&mut self, at: At<'_>) -> Option<Option<Duration>> {
+    pub(super) fn duration_or_none(&mut self, at: At<'_>) -> Option<Bound<Duration>> {
         if at.is_none() {
-            return Some(None);
+            return Some(Bound::Lifted);
         }
-        self.duration(at, SHORTEST, LONGEST).map(Some)
+        self.duration(at, SHORTEST, LONGEST).map(Bound::Set)
     }
 
     pub(super) fn count(&mut self, at: At<'_>, min: u32) -> Option<u32> {
         self.whole_number(at, min, "")
     }
 
-    pub(super) fn count_or_none(&mut self, at: At<'_>, min: u32) -> Option<Option<u32>> {
+    pub(super) fn count_or_none(&mut self, at: At<'_>, min: u32) -> Option<Bound<u32>> {
         if at.is_none() {
-            return Some(None);
+            return Some(Bound::Lifted);
         }
-        self.whole_number(at, min, ", or `none` for no limit").map(Some)
+        self.whole_number(at, min, ", or `none` for no limit").map(Bound::Set)
     }
 
     fn whole_number(&mut self, at: At<'_>, min: u32, or: &str) -> Option<u32> {
@@ -604,17 +619,15 @@ pub(super) fn suggest<'w>(
     word: &str,
     words: impl Iterator<Item = &'w str> + Clone,
 ) {
-    match nearest(word, words.clone()) {
-        Some(near) => finding.help(format!("did you mean `{near}`?")),
-        None => {
-            let mut all: Vec<&str> = words.collect();
-            all.dedup();
-            let rest = all.len().saturating_sub(30);
-            all.truncate(30);
-            let more = if rest > 0 { format!(" and {rest} more") } else { String::new() };
-            finding.help(format!("it is one of {}{more}", all.join(", ")))
-        }
-    };
+    if let Some(near) = nearest(word, words.clone()) {
+        finding.help(format!("did you mean `{near}`?"));
+        return;
+    }
+    let mut all: Vec<&str> = words.collect();
+    let rest = all.len().saturating_sub(30);
+    all.truncate(30);
+    let more = if rest > 0 { format!(" and {rest} more") } else { String::new() };
+    finding.help(format!("it is one of {}{more}", all.join(", ")));
 }
 
 pub(super) use yaml::short as shorten;

@@ -8,6 +8,7 @@ use sha2::{Digest, Sha256};
 use super::Config;
 use super::servers::{AuthConfig, SecretRef};
 use crate::engine::predicate::{Leaf, Predicate, Test};
+use crate::engine::task::Kind;
 
 /// Twelve hex digits that change when the meaning of the file does. Secrets have no part in it.
 pub(super) fn revision(config: &Config, classes: &str) -> String {
@@ -59,7 +60,7 @@ pub(super) fn revision(config: &Config, classes: &str) -> String {
 fn server(server: &super::ServerConfig) -> String {
     let secret = |secret: &SecretRef| match secret {
         SecretRef::Env(name) => format!("env {name:?}"),
-        SecretRef::File(path) => format!("file {path:?}"),
+        SecretRef::File(path) => format!("file {:?}", path.display().to_string()),
         SecretRef::Literal(_) => "literal".to_owned(),
     };
     let auth = match &server.auth {
@@ -68,7 +69,7 @@ fn server(server: &super::ServerConfig) -> String {
             format!("password {username:?} {} {:?}", secret(password), totp.as_ref().map(secret))
         }
     };
-    let mut kinds: Vec<&str> = server.kinds.iter().map(|kind| kind.as_str()).collect();
+    let mut kinds: Vec<&str> = server.kinds.iter().map(Kind::as_str).collect();
     kinds.sort_unstable();
     format!(
         "{:?} {:?} {auth} {:?} {} {:?} {:?} {:?} {} {kinds:?}",

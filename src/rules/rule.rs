@@ -11,7 +11,7 @@ use regex::Regex;
 use super::codes::Code;
 use super::finding::Span;
 use super::matchers::Sites;
-use super::reader::{At, Fields, LONGEST, Place, Reader, SHORTEST, shorten, suggest};
+use super::reader::{At, Bound, Fields, LONGEST, Place, Reader, SHORTEST, shorten, suggest};
 use super::servers::first_key;
 use super::yaml::Value;
 use super::{cron, keys, values};
@@ -33,29 +33,28 @@ pub(super) struct Draft {
     pub(super) own: Vec<(&'static str, Span)>,
 }
 
-/// The keys of a rule that may stand under `defaults` too. Outer `None` is not given; an inner one
-/// is `none`.
+/// The keys of a rule that may stand under `defaults` too. `None` is not given.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Settings {
     mode: Option<Mode>,
     continues: Option<bool>,
     identity: Option<Identity>,
-    max_attempts: Option<Option<u32>>,
-    give_up_after: Option<Option<Duration>>,
+    max_attempts: Option<Bound<u32>>,
+    give_up_after: Option<Bound<Duration>>,
     on_give_up: Option<Vec<Action>>,
     initial: Option<Duration>,
     factor: Option<f64>,
     max: Option<Duration>,
     jitter: Option<Jitter>,
-    retry_after: Option<Option<Regex>>,
-    schedule: Option<Option<(String, Cron)>>,
+    retry_after: Option<Bound<Regex>>,
+    schedule: Option<Bound<(String, Cron)>>,
     timezone: Option<TimeZone>,
     catch_up: Option<bool>,
-    only_during: Option<Option<Vec<(Time, Time)>>>,
-    per_tick: Option<Option<u32>>,
-    per_hour: Option<Option<u32>>,
-    max_share: Option<Option<f64>>,
-    only_if_undone_below: Option<Option<u32>>,
+    only_during: Option<Bound<Vec<(Time, Time)>>>,
+    per_tick: Option<Bound<u32>>,
+    per_hour: Option<Bound<u32>>,
+    max_share: Option<Bound<f64>>,
+    only_if_undone_below: Option<Bound<u32>>,
     breaker: Option<BreakerSetting>,
 }
 
@@ -153,12 +152,12 @@ impl Settings {
     fn limits(&self, action: Action) -> Limits {
         let built_in = Limits::built_in(action);
         Limits {
-            per_tick: self.per_tick.unwrap_or(built_in.per_tick),
-            per_hour: self.per_hour.unwrap_or(built_in.per_hour),
-            max_share: self.max_share.unwrap_or(built_in.max_share),
+            per_tick: self.per_tick.map_or(built_in.per_tick, Bound::value),
+            per_hour: self.per_hour.map_or(built_in.per_hour, Bound::value),
+            max_share: self.max_share.map_or(built_in.max_share, Bound::value),
             only_if_undone_below: self
                 .only_if_undone_below
-                .unwrap_or(built_in.only_if_undone_below),
+                .map_or(built_in.only_if_undone_below, Bound::value),
         }
     }
 
@@ -168,7 +167,7 @@ impl Settings {
         let limits = self.limits(action);
         let zone = self.timezone.unwrap_or(TimeZone::UTC);
         let catch_up = self.catch_up.unwrap_or_default();
-        let schedule = self.schedule.flatten().map(|(text, cron)| Schedule {
+        let schedule = self.schedule.and_then(Bound::value).map(|(text, cron)| Schedule {
             text,
             cron,
             zone: zone.clone(),
@@ -181,13 +180,16 @@ impl Settings {
             mode: self.mode.unwrap_or_default(),
             continues: self.continues.unwrap_or_default(),
             identity: self.identity.unwrap_or_default(),
-            max_attempts: self.max_attempts.flatten(),
-            give_up_after: self.give_up_after.flatten(),
+            max_attempts: self.max_attempts.and_then(Bound::value),
+            give_up_after: self.give_up_after.and_then(Bound::value),
             on_give_up: self.on_give_up.unwrap_or_default(),
             backoff,
-            retry_after: self.retry_after.flatten(),
+            retry_after: self.retry_after.and_then(Bound::value),
             schedule,
-            only_during: self.only_during.flatten().map(|windows| Hours { windows, zone }),
+            only_during: self
+                .only_during
+                .and_then(Bound::value)
+                .map(|windows| Hours { windows, zone }),
             limits,
             breaker,
         }
@@ -217,14 +219,13 @@ impl Reader<'_> {
         for node in items {
             let span = if node.span.is_empty() { at.key_span } else { node.span };
             let Some(fields) = self.fields(node, span, Place::Rule) else { continue };
-            let name = match fields.get("name") {
-                Some(at) => self.text(at).map(|name| (name, at.span)),
-                None => {
-                    let start = first_key(node).unwrap_or(span);
-                    self.report(Code::MissingKey, start, "a rule needs a `name`")
-                        .help("add `name:` with a few words; the audit trail calls the rule so");
-                    None
-                }
+            let name = if let Some(at) = fields.get("name") {
+                self.text(at).map(|name| (name, at.span))
+            } else {
+                let start = first_key(node).unwrap_or(span);
+                self.report(Code::MissingKey, start, "a rule needs a `name`")
+                    .help("add `name:` with a few words; the audit trail calls the rule so");
+                None
             };
             if let Some((name, span)) = name {
                 if let Some(first) = names.get(name) {
@@ -257,14 +258,13 @@ impl Reader<'_> {
     ) -> Option<Draft> {
         let before = self.errors();
         let (text, name_span) = name.unwrap_or(("", span));
-        let action = match fields.get("action") {
-            Some(at) => self.action(at).map(|action| (action, at.span)),
-            None => {
-                let names = keys::ACTIONS.map(Action::as_str).join(", ");
-                self.report(Code::MissingKey, name_span, "the rule needs an `action`")
-                    .help(format!("add `action:` with one of {names}"));
-                None
-            }
+        let action = if let Some(at) = fields.get("action") {
+            self.action(at).map(|action| (action, at.span))
+        } else {
+            let names = keys::ACTIONS.map(Action::as_str).join(", ");
+            self.report(Code::MissingKey, name_span, "the rule needs an `action`")
+                .help(format!("add `action:` with one of {names}"));
+            None
         };
         let settings = self.settings(fields, Some(defaults)).or(defaults);
         let mut sites = Sites::default();
@@ -524,9 +524,9 @@ impl Reader<'_> {
         }
     }
 
-    fn retry_after(&mut self, at: At<'_>) -> Option<Option<Regex>> {
+    fn retry_after(&mut self, at: At<'_>) -> Option<Bound<Regex>> {
         if at_none(at) {
-            return Some(None);
+            return Some(Bound::Lifted);
         }
         let regex = self.regex(at)?;
         if regex.captures_len() < 2 {
@@ -534,16 +534,16 @@ impl Reader<'_> {
                 .help("put parentheses around the wait: `retry after (\\d+)`");
             return None;
         }
-        Some(Some(regex))
+        Some(Bound::Set(regex))
     }
 
-    fn schedule(&mut self, at: At<'_>) -> Option<Option<(String, Cron)>> {
+    fn schedule(&mut self, at: At<'_>) -> Option<Bound<(String, Cron)>> {
         if at_none(at) {
-            return Some(None);
+            return Some(Bound::Lifted);
         }
         let text = self.text(at)?;
         match cron::cron(text) {
-            Ok(cron) => Some(Some((text.trim().to_owned(), cron))),
+            Ok(cron) => Some(Bound::Set((text.trim().to_owned(), cron))),
             Err(fault) => {
                 self.fault(at, fault);
                 None
@@ -584,9 +584,9 @@ impl Reader<'_> {
         None
     }
 
-    fn only_during(&mut self, at: At<'_>) -> Option<Option<Vec<(Time, Time)>>> {
+    fn only_during(&mut self, at: At<'_>) -> Option<Bound<Vec<(Time, Time)>>> {
         if at_none(at) {
-            return Some(None);
+            return Some(Bound::Lifted);
         }
         let windows = self.list(at, |reader, item| {
             let text = reader.text(item)?;
@@ -598,13 +598,14 @@ impl Reader<'_> {
                 }
             }
         });
-        windows.map(Some)
+        windows.map(Bound::Set)
     }
 
     fn limits(&mut self, at: At<'_>, settings: &mut Settings) {
         if at_none(at) {
-            (settings.per_tick, settings.per_hour) = (Some(None), Some(None));
-            (settings.max_share, settings.only_if_undone_below) = (Some(None), Some(None));
+            (settings.per_tick, settings.per_hour) = (Some(Bound::Lifted), Some(Bound::Lifted));
+            (settings.max_share, settings.only_if_undone_below) =
+                (Some(Bound::Lifted), Some(Bound::Lifted));
             return;
         }
         let Some(fields) = self.fields(at.node, at.span, Place::Limits) else { return };
@@ -621,13 +622,13 @@ impl Reader<'_> {
         }
     }
 
-    fn max_share(&mut self, at: At<'_>) -> Option<Option<f64>> {
+    fn max_share(&mut self, at: At<'_>) -> Option<Bound<f64>> {
         if at_none(at) {
-            return Some(None);
+            return Some(Bound::Lifted);
         }
         let text = self.text(at)?;
         match values::share(text) {
-            Ok(share) => Some(Some(share)),
+            Ok(share) => Some(Bound::Set(share)),
             Err(fault) => {
                 self.fault(at, fault);
                 None

@@ -137,13 +137,12 @@ impl Reader<'_> {
     }
 
     fn server(&mut self, name: String, fields: &Fields<'_>, span: Span) -> Option<ServerConfig> {
-        let url = match fields.get("url") {
-            Some(at) => self.url(at),
-            None => {
-                self.report(Code::MissingKey, span, "the server needs a `url`")
-                    .help("add `url: http://127.0.0.1:5244`, the address a browser would open");
-                None
-            }
+        let url = if let Some(at) = fields.get("url") {
+            self.url(at)
+        } else {
+            self.report(Code::MissingKey, span, "the server needs a `url`")
+                .help("add `url: http://127.0.0.1:5244`, the address a browser would open");
+            None
         };
         let auth = self.auth(fields, span);
         let second = Duration::from_secs(1);

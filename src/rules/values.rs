@@ -309,7 +309,7 @@ pub(super) fn url(text: &str) -> Result<String, Fault> {
         return Err(fault(at..at, "this character cannot stand in a host name", example));
     }
     if let Some(port) = port
-        && port.parse::<u16>().ok().filter(|port| *port > 0).is_none()
+        && port.parse::<u16>().map_or(true, |port| port == 0)
     {
         let help = "a port is a number from 1 to 65535";
         return Err(fault(end - port.len()..end, "not a port", help));

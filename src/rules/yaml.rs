@@ -3,7 +3,6 @@
 //! Built from the parser's events and not through serde: duplicate keys are reported with both
 //! places, a caret can point into a quoted text, and the walk goes on after a mistake.
 
-use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use granit_parser::{ErrorKind, Event, Parser, ScalarStyle, ScanError, Tag};
@@ -274,7 +273,7 @@ impl Builder<'_> {
                 true
             }
             Event::Scalar(text, style, anchor, tag) => {
-                let value = self.scalar(&text, style, tag, tag_span);
+                let value = self.scalar(&text, style, tag.as_deref(), tag_span);
                 self.complete(Node { span, value }, anchor, 1, style == ScalarStyle::Plain)
             }
             Event::SequenceStart(style, anchor, tag) => {
@@ -341,14 +340,8 @@ impl Builder<'_> {
         }
     }
 
-    fn scalar(
-        &mut self,
-        text: &str,
-        style: ScalarStyle,
-        tag: Option<Cow<'_, Tag>>,
-        span: Span,
-    ) -> Value {
-        self.tag(tag.as_deref(), &["str", "int", "float", "bool", "null"], span);
+    fn scalar(&mut self, text: &str, style: ScalarStyle, tag: Option<&Tag>, span: Span) -> Value {
+        self.tag(tag, &["str", "int", "float", "bool", "null"], span);
         let plain = style == ScalarStyle::Plain && tag.is_none();
         match text {
             "" | "~" | "null" | "Null" | "NULL" if plain => Value::Null,
@@ -606,7 +599,8 @@ mod tests {
         let mut text = "a: &a0 [x,x,x,x,x,x,x,x,x,x]\n".to_owned();
         for n in 1..20 {
             let members = vec![format!("*a{}", n - 1); 10].join(",");
-            text.push_str(&format!("a{n}: &a{n} [{members}]\n"));
+            let line = format!("a{n}: &a{n} [{members}]\n");
+            text.push_str(&line);
         }
         let mut findings = Vec::new();
         assert!(parse(&text, &mut findings).is_none());

@@ -72,6 +72,8 @@ pub(super) fn open(path: &Path, migrations: &[&str]) -> Result<Connection, OpenE
     prepare(&connection).map_err(at)?;
     if found < known {
         migrate(&mut connection, path, migrations, found).map_err(at)?;
+    } else {
+        prove_writable(&mut connection, known).map_err(at)?;
     }
     Ok(connection)
 }
@@ -142,6 +144,14 @@ fn prepare(connection: &Connection) -> Result<(), Cause> {
     // A long read can make the log grow; this gives the room back, in bytes.
     connection.pragma_update(None, "journal_size_limit", 16 * 1024 * 1024)?;
     Ok(())
+}
+
+/// Writes what is there already, since opening alone succeeds on a database that another program
+/// holds locked, and on a full disk.
+fn prove_writable(connection: &mut Connection, layout: u32) -> Result<(), Cause> {
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    transaction.pragma_update(None, "user_version", layout)?;
+    Ok(transaction.commit()?)
 }
 
 /// Brings the database from layout `found` to the last one, whole or not at all, after a copy.

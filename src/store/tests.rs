@@ -664,7 +664,11 @@ async fn a_database_that_another_program_locks_works_again_when_it_lets_go() {
     let (dir, path) = used_folder();
     let other = Connection::open(&path).unwrap();
     other.execute_batch("BEGIN EXCLUSIVE").unwrap();
+    let error = Store::open(dir.path()).unwrap_err();
+    assert!(matches!(error, OpenError::Store(StoreError::Busy { .. })), "{error:?}");
+    other.execute_batch("COMMIT").unwrap();
     let store = Store::open(dir.path()).unwrap();
+    other.execute_batch("BEGIN EXCLUSIVE").unwrap();
     let error = store.write(rows(vec![row(1)])).await.unwrap_err();
     assert!(matches!(error, StoreError::Busy { .. }), "{error:?}");
     assert!(audit(dir.path()).is_empty(), "reading goes on");

@@ -135,6 +135,16 @@ pub enum Event {
     },
     /// The store works again.
     StoreBack,
+    /// The file that `audit_log:` names cannot be written.
+    AuditLogAway {
+        /// Why.
+        error: String,
+    },
+    /// A server's loop broke down by a defect of ours; it is started again.
+    LoopDied {
+        /// The server.
+        server: ServerName,
+    },
     /// The daemon ends.
     Stopping,
 }
@@ -145,9 +155,11 @@ impl Event {
     pub fn level(&self) -> Level {
         match self {
             Self::Polled { .. } => Level::Debug,
-            Self::ServerAway { .. } | Self::StoreAway { .. } | Self::ReloadRefused { .. } => {
-                Level::Error
-            }
+            Self::ServerAway { .. }
+            | Self::StoreAway { .. }
+            | Self::ReloadRefused { .. }
+            | Self::AuditLogAway { .. }
+            | Self::LoopDied { .. } => Level::Error,
             Self::KindUnread { .. }
             | Self::GaveUp { .. }
             | Self::ClockSkew { .. }
@@ -180,19 +192,14 @@ impl fmt::Display for Event {
                     printable(&kinds.join(", "))
                 )
             }
-            Self::ServerAway { server, error, times: 1, .. } => {
-                write!(f, "{server}: {}", printable(error))
+            // The error begins with the server's name.
+            Self::ServerAway { error, times: 1, .. } => f.write_str(&printable(error)),
+            Self::ServerAway { error, times, since, .. } => {
+                let since = moment(*since);
+                write!(f, "{} (still failing, {times} times since {since})", printable(error))
             }
-            Self::ServerAway { server, error, times, since } => {
-                write!(
-                    f,
-                    "{server}: still failing, {times} times since {}: {}",
-                    moment(*since),
-                    printable(error)
-                )
-            }
-            Self::KindUnread { server, kind, error } => {
-                write!(f, "{server}: {kind} is left out of this tick: {}", printable(error))
+            Self::KindUnread { kind, error, .. } => {
+                write!(f, "{}; {kind} is left out of this tick", printable(error))
             }
             Self::Polled { server, tasks, waiting, .. } => {
                 write!(f, "{server}: {tasks} tasks, {waiting} of them wait for a rule's moment")
@@ -231,6 +238,14 @@ impl fmt::Display for Event {
                 write!(f, "nothing is done, because it cannot be written down: {error}")
             }
             Self::StoreBack => f.write_str("the store works again"),
+            Self::AuditLogAway { error } => {
+                write!(f, "{error}; the store has every row all the same")
+            }
+            Self::LoopDied { server } => write!(
+                f,
+                "{server}: its loop broke down, which is a defect of taskwarden; please report what \
+                 stands above; it starts again in a moment"
+            ),
             Self::Stopping => f.write_str("stopping"),
         }
     }

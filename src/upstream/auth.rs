@@ -143,6 +143,25 @@ pub enum Auth {
     },
 }
 
+impl Auth {
+    /// Looks whether the environment variables it names are set: a file may still come, a variable
+    /// will not.
+    ///
+    /// # Errors
+    /// The first that is missing or empty.
+    pub fn check_variables(&self) -> Result<(), SecretError> {
+        let sources = match self {
+            Self::Token(token) => vec![token],
+            Self::Password { password, totp, .. } => {
+                [Some(password), totp.as_ref()].into_iter().flatten().collect()
+            }
+        };
+        let mut variables =
+            sources.into_iter().filter(|source| matches!(source, SecretSource::Env(_)));
+        variables.try_for_each(|variable| variable.read().map(drop))
+    }
+}
+
 /// What must be remembered of refused logins over a restart, so that a daemon that is started again
 /// and again does not lock the address. Holds no secret: of the credentials only 16 bits of a hash,
 /// enough to see that they changed and too little to find them by.

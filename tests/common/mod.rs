@@ -2,6 +2,9 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test may fail so")]
 #![allow(unreachable_pub, reason = "a module of test binaries has no outside")]
 #![allow(dead_code, reason = "each test file uses its own part of it")]
+#![allow(clippy::format_push_string, reason = "a test has time")]
+
+pub mod process;
 
 use std::path::Path;
 use std::sync::atomic::{AtomicI64, Ordering};

@@ -61,14 +61,14 @@ pub(super) const OUTAGE: &[Key] =
 
 pub(super) const ACTOR: &[Key] = &[
     key("id", Form::Text, "What expectations call it; default its number."),
-    key("kind", Form::Words { words: Words::Kinds, open: true }, "Its queue."),
+    key("kind", Form::Words(Words::Kinds), "Its queue."),
     key("name", Form::Text, "Its name, as the server has it; default one of the usual form."),
     key("creator", Form::Text, "The user who made it."),
     key("role", Form::Count(0), "The number of that user's role."),
     key("size", Form::Size, "Its size."),
     key(
         "state",
-        Form::Words { words: Words::States, open: false },
+        Form::Words(Words::States),
         "Its state at the start; without one it comes with its first step.",
     ),
     key("error", Form::Text, "Its error at the start."),
@@ -91,11 +91,7 @@ pub(super) const STEP: &[Key] = &[
         Form::CountOrNone(1),
         "For how many retries or cancels in a row this holds, or `none` for all that come; default 1.",
     ),
-    key(
-        "state",
-        Form::Words { words: Words::States, open: false },
-        "The state it comes to, or `gone`.",
-    ),
+    key("state", Form::Words(Words::States), "The state it comes to, or `gone`."),
     key("error", Form::Text, "The error with it."),
     key("status", Form::Text, "Its status from then on."),
     key("progress", Form::CompareNumber, "Its progress from then on, in percent."),
@@ -107,11 +103,7 @@ pub(super) const EXPECTATION: &[Key] = &[
     key("at", Form::Duration, "When: at this moment, or for what happens within a poll of it."),
     key("after", Form::Duration, "When: not before this moment; default from the start."),
     key("before", Form::Duration, "When: at this moment at the latest; default to the end."),
-    key(
-        "action",
-        Form::Words { words: Words::Actions, open: false },
-        "The action that happens, or `none`.",
-    ),
+    key("action", Form::Action, "The action that happens, or `none`."),
     key("times", Form::Count(0), "How many times exactly; default at least once."),
     key("attempt", Form::Count(1), "Which attempt of the rule on the task it is."),
     key("gives_up", Form::Bool, "Whether the rule gives the task up."),
@@ -506,7 +498,7 @@ impl Reader<'_> {
         });
         let age = fields.get("age").and_then(|at| self.offset(at)).unwrap_or_default();
         let times = match fields.get("times") {
-            Some(at) => self.count_or_none(at, 1)?,
+            Some(at) => self.count_or_none(at, 1)?.value(),
             None => Some(1),
         };
         Some(Step { cue, times, state, error, status, progress, age })
