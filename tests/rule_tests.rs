@@ -122,7 +122,7 @@ fn a_failing_test_shows_what_happened_and_why() {
 
 #[test]
 fn every_mistake_in_a_test_file_is_told_at_its_place() {
-    let mistakes = r"
+    let test = r"
 test: []
 tests:
   - name: x
@@ -156,7 +156,7 @@ tests:
     start: yesterday
 ";
     let (text, _) =
-        shown(&[("rules.yaml", RULES), ("rules.test.yaml", mistakes)], &["rules.test.yaml"]);
+        shown(&[("rules.yaml", RULES), ("rules.test.yaml", test)], &["rules.test.yaml"]);
     insta::assert_snapshot!("mistakes", text);
     let (text, _) = shown(&[("rules.yaml", RULES), ("rules.test.yaml", "")], &["rules.test.yaml"]);
     assert!(text.contains("the file holds no tests"), "{text}");

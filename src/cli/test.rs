@@ -32,7 +32,7 @@ pub struct TestArgs {
     /// Only the tests in whose name this is found
     #[arg(long, value_name = "REGEX")]
     run: Option<Regex>,
-    /// Write a report in the form of `JUnit`
+    /// Write a report in JUnit's form
     #[arg(long, value_name = "FILE")]
     junit: Option<PathBuf>,
     /// Say which rules never had a task, and which matchers were never true or never false
@@ -41,13 +41,12 @@ pub struct TestArgs {
 }
 
 /// A test as `--format json` shows it.
+#[allow(clippy::struct_field_names, reason = "the names are those of the JSON")]
 #[derive(Debug, Serialize)]
-struct TestLine<'a> {
+struct Line<'a> {
     file: &'a str,
-    #[serde(rename = "line")]
-    at: usize,
-    #[serde(rename = "test")]
-    name: &'a str,
+    line: usize,
+    test: &'a str,
     passed: bool,
     failures: Vec<FailureLine<'a>>,
 }
@@ -181,13 +180,8 @@ fn show(
                 explain::of_trace(rules, &case.scenario.server, seen.flavour, seen.trace)
             }),
         });
-        let line = TestLine {
-            file,
-            at: case.line,
-            name: &case.name,
-            passed,
-            failures: failures.collect(),
-        };
+        let line =
+            Line { file, line: case.line, test: &case.name, passed, failures: failures.collect() };
         screen::print(&serde_json::to_string(&line).unwrap_or_default());
         return;
     }
@@ -201,11 +195,10 @@ fn show(
     }
 }
 
-/// How much of what happened is shown of a test that failed.
-const SHOWN: usize = 40;
-
 /// What is wrong with a test that failed, for people; empty for one that passed.
 fn report(rules: &RuleSet, file: &str, case: &Case, outcome: &Outcome) -> String {
+    /// Happenings that are shown before the rest is only counted.
+    const SHOWN: usize = 40;
     let mut out = String::new();
     for failure in &outcome.failures {
         let _ = writeln!(out, "  {file}:{}", failure.line);
@@ -225,8 +218,11 @@ fn report(rules: &RuleSet, file: &str, case: &Case, outcome: &Outcome) -> String
             // The rule that is asked about, and the one that decided.
             let mut names: Vec<_> = failure.rule.iter().chain(&owner).collect();
             names.dedup();
-            let title = if names.is_empty() { "no rule wants it" } else { "how it was decided" };
-            let _ = writeln!(out, "  {title}, at {at}:");
+            let _ = if names.is_empty() {
+                writeln!(out, "  no rule wants it at {at}:")
+            } else {
+                writeln!(out, "  how it was decided, at {at}:")
+            };
             let all: Vec<_> = rules.rules.iter().map(|rule| &rule.name).collect();
             for name in if names.is_empty() { all } else { names } {
                 for line in explain::rule_human(&task, name, seen.tick.now).lines() {
@@ -252,8 +248,7 @@ fn report(rules: &RuleSet, file: &str, case: &Case, outcome: &Outcome) -> String
 #[derive(Debug, Serialize)]
 struct CoverageLine<'a> {
     rules: String,
-    #[serde(rename = "rule")]
-    name: &'a str,
+    rule: &'a str,
     took: bool,
     acted: bool,
     never_true: Vec<String>,
@@ -280,7 +275,7 @@ fn show_coverage(common: &Common, path: &Path, coverage: &Coverage) {
         };
         let line = CoverageLine {
             rules: path.display().to_string(),
-            name: rule.name.as_str(),
+            rule: rule.name.as_str(),
             took: rule.took,
             acted: rule.acted,
             never_true: never(|one| one.ever_true),
@@ -299,7 +294,7 @@ fn show_coverage(common: &Common, path: &Path, coverage: &Coverage) {
             (true, false) => ": never acted",
             _ => "",
         };
-        let _ = writeln!(text, "  {}{state}", printable(line.name));
+        let _ = writeln!(text, "  {}{state}", printable(line.rule));
         for (word, list) in [("true", &line.never_true), ("false", &line.never_false)] {
             for one in list {
                 let _ = writeln!(text, "    never {word}: {}", printable(one));

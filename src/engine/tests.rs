@@ -393,6 +393,21 @@ fn dry_run_says_so_once_and_keeps_no_live_rule_from_acting() {
 }
 
 #[test]
+fn several_rules_in_dry_run_hide_no_live_one() {
+    let mut dry = [retry("one"), retry("two")];
+    for rule in &mut dry {
+        rule.mode = Mode::DryRun;
+    }
+    let [one, two] = dry;
+    check(
+        vec![one, two, retry("live")],
+        &[(100, vec![failed("a", 0, "x")])],
+        "100 #1 one: retry_some a attempt 1 (dry run)
+         100 #2 live: retry_some a attempt 1",
+    );
+}
+
+#[test]
 fn a_stalled_transfer_is_canceled() {
     let stalled = leaf(
         "stalled_for",

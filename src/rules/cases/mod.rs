@@ -515,7 +515,10 @@ impl Reader<'_> {
             None => None,
             Some(at) => {
                 let text = self.text(at)?;
-                let known = || draft.tasks.iter().map(|actor| actor.task.id.as_str());
+                let mut known: Vec<&str> =
+                    draft.tasks.iter().map(|actor| actor.task.id.as_str()).collect();
+                known.dedup();
+                let known = || known.iter().copied();
                 if !known().any(|id| id == text) {
                     let message = format!("the test has no task `{}`", shorten(text));
                     let finding = self.report(Code::UnknownValue, at.span, message);

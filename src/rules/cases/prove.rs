@@ -479,9 +479,6 @@ fn judge_lasting(
     })
 }
 
-/// How much of what came instead is shown.
-const SHOWN: usize = 8;
-
 fn judge_happenings(
     expectation: &Expectation,
     happened: &[Happening],
