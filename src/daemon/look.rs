@@ -102,12 +102,7 @@ impl Eye {
         for (kind, list) in lists {
             match list {
                 Ok(list) => {
-                    if let Some(date) = list.date {
-                        // The clock was read somewhere between question and answer.
-                        let roundtrip =
-                            SignedDuration::try_from(list.roundtrip).unwrap_or_default();
-                        skew = Some(date.duration_since(list.read_at) - roundtrip / 2);
-                    }
+                    skew = list.skew().or(skew);
                     kinds.insert(kind, list.tasks);
                 }
                 // It went with a change of the server, or a proxy's page only looks so.
