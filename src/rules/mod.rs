@@ -9,6 +9,7 @@ mod finding;
 mod keys;
 mod lints;
 mod matchers;
+mod online;
 mod pages;
 mod patterns;
 mod reader;
@@ -26,6 +27,7 @@ use regex::Regex;
 
 pub use codes::{Code, UnknownCode};
 pub use finding::{Finding, Related, Severity, Span};
+pub use online::{Sighting, hold_against};
 pub use schema::schema;
 pub use servers::{AuthConfig, SecretRef, ServerConfig};
 
