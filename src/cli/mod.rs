@@ -1,9 +1,11 @@
 //! The command line: one file a command. Arguments as typed are one type, what they mean another;
 //! rendering stands apart from deciding.
 
+mod acquaintance;
 pub mod audit;
 pub mod check;
 pub mod demo;
+pub mod doctor;
 pub mod findings;
 pub mod paths;
 pub mod plan;
@@ -85,6 +87,7 @@ enum Command {
     Check(check::CheckArgs),
     Plan(plan::PlanArgs),
     Audit(audit::AuditArgs),
+    Doctor(doctor::DoctorArgs),
     Schema(schema::SchemaArgs),
 }
 
@@ -150,6 +153,7 @@ pub fn main(args: Args) -> Exit {
         Command::Check(args) => check::run(&common, &args),
         Command::Plan(args) => plan::run(&common, &args),
         Command::Audit(args) => audit::run(&common, &args),
+        Command::Doctor(args) => doctor::run(&common, &args),
         Command::Schema(args) => Ok(schema::run(&args)),
     };
     result.unwrap_or_else(|failure| {
