@@ -6,7 +6,7 @@ use std::path::Path;
 use crate::ambient::Clock;
 use crate::daemon::supervise::{StartError, client};
 use crate::engine::task::Kind;
-use crate::rules::{AuthConfig, Config, ServerConfig};
+use crate::rules::{AuthConfig, Config, ServerConfig, Sighting};
 use crate::store::{OpenError, Reader};
 use crate::upstream::Client;
 
@@ -58,10 +58,13 @@ impl Kept {
 }
 
 /// Why there is no client to ask a server with.
+#[derive(Debug, thiserror::Error)]
 pub(super) enum NoClient {
     /// The daemon could not start either.
+    #[error(transparent)]
     Settings(StartError),
     /// It would have to log in, and should not.
+    #[error("{0}")]
     Careful(String),
 }
 
@@ -74,6 +77,20 @@ pub(super) fn careful_client(
     let client = client(server, clock).map_err(NoClient::Settings)?;
     kept.restore(server, &client).map_err(NoClient::Careful)?;
     Ok(client)
+}
+
+/// Asks a server for what rules on it depend on. A part that the user may not see is left open.
+pub(super) async fn sight(client: &Client, candidates: &[Kind]) -> Sighting {
+    let server = client.server().clone();
+    let found = match client.discover(candidates).await {
+        Ok(found) => found,
+        Err(error) => return Sighting::away(server, error.to_string()),
+    };
+    let account = client.me().await.ok();
+    let limited = account.filter(|account| !account.is_admin()).map(|account| account.name);
+    let mounts = if limited.is_none() { client.mounts().await.ok() } else { None };
+    let kinds = found.unsure.is_empty().then_some(found.kinds);
+    Sighting { server, away: None, kinds, mounts, limited }
 }
 
 /// The kinds to look for on every server: the known ones, and those that any server adds, since a

@@ -10,7 +10,7 @@ use crate::daemon::supervise::StartError;
 use crate::engine::rule::Effect;
 use crate::engine::task::{Flavour, Kind};
 use crate::rules::{AuthConfig, Config, ServerConfig};
-use crate::upstream::{Account, Base, Client, Discovery, Error, Oddity, Transport};
+use crate::upstream::{Account, Base, Client, Discovery, Error, Oddity, SecretError, Transport};
 
 /// A difference of clocks above this is worth a word.
 const SKEW: SignedDuration = SignedDuration::from_secs(30);
@@ -51,8 +51,7 @@ impl Examination<'_> {
         let found = match client.discover(self.candidates).await {
             Ok(found) => found,
             Err(error) => {
-                let asked = client.login_memory().refused() > refused_before;
-                tell(self.refused(&client, &error, asked, clock.now()));
+                tell(self.refused(&client, &error, refused_before, clock.now()));
                 return;
             }
         };
@@ -66,18 +65,19 @@ impl Examination<'_> {
     }
 
     fn no_client(&self, error: &StartError) -> Line {
-        let (check, why) = match error {
-            StartError::Secret { cause, .. } => ("token", cause.to_string()),
-            StartError::Client { cause, .. } => ("reach", cause.to_string()),
-            error => ("reach", error.to_string()),
+        let line = match error {
+            StartError::Secret { cause, .. } => secret(cause),
+            StartError::Client { cause, .. } => {
+                let fix = format!("correct server `{}` in the rules file", self.server.name);
+                Line::fail("reach", cause.to_string(), fix)
+            }
+            error => Line::fail("reach", error.to_string(), "correct the rules file"),
         };
-        let (detail, fix) =
-            split(&why, &format!("correct server `{}` in the rules file", self.server.name));
-        Line::fail(check, detail, fix).ending(Exit::Config)
+        line.ending(Exit::Config)
     }
 
     /// Why nothing could be read with this token or login.
-    fn refused(&self, client: &Client, error: &Error, asked: bool, now: Timestamp) -> Line {
+    fn refused(&self, client: &Client, error: &Error, refused_before: u32, now: Timestamp) -> Line {
         let by_token = matches!(self.server.auth, AuthConfig::Token(_));
         match error {
             Error::AuthRefused { .. } if by_token => {
@@ -97,13 +97,18 @@ impl Examination<'_> {
                 .ending(Exit::Unreached)
             }
             Error::AuthRefused { reason, .. } => {
-                let detail = if asked {
-                    format!("{reason} (one login was tried)")
+                let refused = client.login_memory().refused();
+                let (detail, fix) = if refused > refused_before {
+                    (format!("{reason} (one login was tried)"), CREDENTIALS)
+                } else if refused > 0 {
+                    let detail = "no login was tried, because the daemon remembers that";
+                    let times = if refused == 1 { "one was" } else { "several were" };
+                    (format!("{detail} {times} refused: {reason}"), CREDENTIALS)
                 } else {
-                    format!("no login was tried, because earlier ones were refused: {reason}")
+                    let fix = "see in the server's pages that the user is neither disabled nor the \
+                               guest";
+                    (reason.clone(), fix)
                 };
-                let fix = "correct `username`, `password` or `totp`; a server locks the address at \
-                           the fifth wrong login, and each run of this command may send one";
                 Line::fail("token", detail, fix).ending(Exit::Unreached)
             }
             Error::LoginLocked { until, .. } => {
@@ -113,11 +118,7 @@ impl Examination<'_> {
                            credentials before";
                 Line::fail("token", detail, fix).ending(Exit::Unreached)
             }
-            Error::Secret { source, .. } => {
-                let (detail, fix) =
-                    split(&source.to_string(), "see to the file that the rules name");
-                Line::fail("token", detail, fix)
-            }
+            Error::Secret { source, .. } => secret(source),
             Error::Unreachable { .. } | Error::Lost { .. } | Error::Redirected { .. } => {
                 unreached(error).ending(Exit::Unreached)
             }
@@ -214,9 +215,28 @@ impl Examination<'_> {
     }
 }
 
+/// What to do about a login that is refused.
+const CREDENTIALS: &str = "correct `username`, `password` or `totp`; a server locks the address at the \
+                           fifth wrong login, and each run of this command may send one";
+
 /// What to do about a token that will end.
 const LASTING: &str = "use the server's static token, which does not expire, or `username` and \
                        `password`, with which the daemon logs in anew";
+
+fn secret(error: &SecretError) -> Line {
+    let fix = match error {
+        SecretError::Unset(_) => "set it where the daemon starts, or name a file",
+        SecretError::Unreadable { .. } => "put the secret there, for the daemon's user to read",
+        SecretError::Empty(_) | SecretError::Unusable(..) => {
+            "put the secret there, and nothing else"
+        }
+    };
+    let detail = match error {
+        SecretError::Unset(name) => format!("the environment variable {name} is not set"),
+        error => error.to_string(),
+    };
+    Line::fail("token", detail, fix)
+}
 
 fn unreached(error: &Error) -> Line {
     let fix = match error {
@@ -296,13 +316,5 @@ fn version(found: &Discovery) -> Line {
             "canceled tasks and roles are told apart by the product; look at `plan` before you run",
         ),
         flavour => Line::ok("version", format!("{flavour}, version {version}")),
-    }
-}
-
-/// An error's words as what is wrong and what helps, which often stands behind a colon or semicolon.
-fn split(words: &str, otherwise: &str) -> (String, String) {
-    match words.rsplit_once("; ").or_else(|| words.rsplit_once(": ")) {
-        Some((what, fix)) if fix.contains(' ') => (what.to_owned(), fix.to_owned()),
-        _ => (words.to_owned(), otherwise.to_owned()),
     }
 }
