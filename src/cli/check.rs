@@ -5,8 +5,10 @@ use std::path::PathBuf;
 
 use anyhow::Context as _;
 
-use super::{Common, Exit, Failure, Format, findings, paths, screen};
-use crate::rules::{Code, Severity, Source};
+use super::acquaintance::{Kept, candidates, careful_client, sight};
+use super::{Common, Exit, Failure, Format, findings, paths, runtime, screen};
+use crate::ambient::Clock;
+use crate::rules::{Code, Loaded, Severity, Sighting, Source, hold_against};
 
 /// Find every problem in rules files: where it is, and how to mend it
 #[derive(Debug, clap::Args)]
@@ -16,6 +18,10 @@ pub struct CheckArgs {
     /// Print the page of a code that a finding carries, such as `unknown-key`
     #[arg(long, value_name = "CODE", conflicts_with = "files")]
     explain: Option<Code>,
+    /// Ask the servers too: whether they have the kinds and mounts that the rules name, and whether
+    /// the user sees all tasks
+    #[arg(long, conflicts_with = "explain")]
+    online: bool,
     /// Have warnings fail the check too
     #[arg(long, value_name = "WHAT", value_parser = ["warnings"])]
     deny: Option<String>,
@@ -33,20 +39,29 @@ pub(super) fn run(common: &Common, args: &CheckArgs) -> Result<Exit, Failure> {
     } else {
         args.files.clone()
     };
+    if args.online && files.len() > 1 {
+        // Each would ask the same servers, with a login each.
+        let error = anyhow::anyhow!("--online takes one file");
+        return Err(Failure::new(Exit::Usage, error));
+    }
     let (mut errors, mut warnings) = (0, 0);
+    let mut away = false;
     let mut all = Vec::new();
     for file in &files {
-        let loaded = if file.as_os_str() == "-" {
+        let (mut loaded, text) = if file.as_os_str() == "-" {
             let mut text = String::new();
             std::io::stdin()
                 .read_to_string(&mut text)
                 .context("standard input cannot be read")
                 .map_err(|error| Failure::new(Exit::Usage, error))?;
-            crate::rules::load(Source::new("<stdin>", &text))
+            (crate::rules::load(Source::new("<stdin>", &text)), text)
         } else {
             let file = paths::read_rules(file).map_err(failed)?;
-            crate::rules::load(file.source(&file.path.display().to_string()))
+            (crate::rules::load(file.source(&file.path.display().to_string())), file.text)
         };
+        if args.online {
+            away |= ask(common, &mut loaded, &text)?;
+        }
         for finding in &loaded.findings {
             match finding.severity {
                 Severity::Error => errors += 1,
@@ -81,5 +96,38 @@ pub(super) fn run(common: &Common, args: &CheckArgs) -> Result<Exit, Failure> {
         screen::say(&format!("{files}: {errors} error(s), {warnings} warning(s)"));
     }
     let failed = errors > 0 || (args.deny.is_some() && warnings > 0);
-    Ok(if failed { Exit::Findings } else { Exit::Fine })
+    Ok(match (failed, away) {
+        (true, _) => Exit::Findings,
+        (false, true) => Exit::Unreached,
+        (false, false) => Exit::Fine,
+    })
+}
+
+/// Asks the servers of a file and adds what is wrong with it for them; whether one could not be
+/// asked.
+fn ask(common: &Common, loaded: &mut Loaded, text: &str) -> Result<bool, Failure> {
+    let Some(config) = &loaded.config else { return Ok(false) };
+    let kept = Kept::open(&paths::state_dir(common)?);
+    let clock = Clock::system();
+    let candidates = candidates(config);
+    let seen: Vec<Sighting> = runtime()?.block_on(async {
+        let mut seen = Vec::new();
+        for server in &config.servers {
+            seen.push(match careful_client(server, &kept, &clock) {
+                Ok(client) => sight(&client, &candidates).await,
+                Err(error) => Sighting::away(server.name.clone(), error.to_string()),
+            });
+        }
+        seen
+    });
+    for seen in seen.iter().filter(|seen| seen.away.is_none() && seen.mounts.is_none()) {
+        if !common.quiet {
+            let name = &seen.server;
+            screen::say(&format!(
+                "note: `{name}` does not list its storages to this user, so mounts were not checked"
+            ));
+        }
+    }
+    hold_against(loaded, text, &seen);
+    Ok(seen.iter().any(|seen| seen.away.is_some()))
 }

@@ -1,10 +1,12 @@
 //! The command line: one file a command. Arguments as typed are one type, what they mean another;
 //! rendering stands apart from deciding.
 
+mod acquaintance;
 pub mod audit;
 pub mod check;
 pub mod demo;
 pub mod described;
+pub mod doctor;
 pub mod explain;
 pub mod findings;
 pub mod live;
@@ -94,6 +96,7 @@ enum Command {
     Explain(Box<explain::ExplainArgs>),
     Match(Box<match_::MatchArgs>),
     Audit(audit::AuditArgs),
+    Doctor(doctor::DoctorArgs),
     Schema(schema::SchemaArgs),
     Completions(reference::CompletionsArgs),
     Man(reference::ManArgs),
@@ -164,6 +167,7 @@ pub fn main(args: Args) -> Exit {
         Command::Explain(args) => explain::run(&common, &args),
         Command::Match(args) => match_::run(&common, &args),
         Command::Audit(args) => audit::run(&common, &args),
+        Command::Doctor(args) => doctor::run(&common, &args),
         Command::Schema(args) => Ok(schema::run(&args)),
         Command::Completions(args) => Ok(reference::completions(&args)),
         Command::Man(args) => reference::man(&args),

@@ -412,23 +412,28 @@ pub fn clients(
     config: &Config,
     options: &Options,
 ) -> Result<BTreeMap<ServerName, Arc<Client>>, StartError> {
-    config
-        .servers
-        .iter()
-        .map(|server| {
-            let settings = client_settings(server, options);
-            settings
-                .auth
-                .check_variables()
-                .map_err(|cause| StartError::Secret { server: server.name.clone(), cause })?;
-            let client = Client::new(settings)
-                .map_err(|cause| StartError::Client { server: server.name.clone(), cause })?;
-            Ok((server.name.clone(), Arc::new(client)))
-        })
-        .collect()
+    let clients = config.servers.iter().map(|server| {
+        let client = client(server, &options.clock)?;
+        Ok((server.name.clone(), Arc::new(client)))
+    });
+    clients.collect()
 }
 
-fn client_settings(server: &ServerConfig, options: &Options) -> ClientSettings {
+/// The client of one server.
+///
+/// # Errors
+///
+/// When its settings make none, or a variable that holds a secret is not set.
+pub fn client(server: &ServerConfig, clock: &Clock) -> Result<Client, StartError> {
+    let settings = client_settings(server, clock);
+    settings
+        .auth
+        .check_variables()
+        .map_err(|cause| StartError::Secret { server: server.name.clone(), cause })?;
+    Client::new(settings).map_err(|cause| StartError::Client { server: server.name.clone(), cause })
+}
+
+fn client_settings(server: &ServerConfig, clock: &Clock) -> ClientSettings {
     let secret = |secret: &SecretRef| match secret {
         SecretRef::Env(name) => SecretSource::Env(name.clone()),
         SecretRef::File(path) => SecretSource::File(path.clone()),
@@ -449,7 +454,7 @@ fn client_settings(server: &ServerConfig, options: &Options) -> ClientSettings {
         request_timeout: server.timeout,
         max_body: server.max_body,
         ca_file: server.ca_file.clone(),
-        clock: options.clock.clone(),
+        clock: clock.clone(),
     }
 }
 

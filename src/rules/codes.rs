@@ -92,9 +92,25 @@ codes! {
     NoEffect "no-effect" Warning "a key without effect on this rule";
     RepeatedValue "repeated-value" Warning "a value listed twice";
     RelativePath "relative-path" Warning "a glob for paths that does not begin with a slash";
+    KindNotOnServer "kind-not-on-server" Warning "a kind that no server of the rule has";
+    MountNotOnServer "mount-not-on-server" Warning "a mount that no server of the rule has";
+    LimitedRights "limited-rights" Warning "a user who sees only their own tasks";
+    ServerUnreachable "server-unreachable" Warning "a server that could not be asked";
 }
 
 impl Code {
+    /// Whether only `check --online` can find it: it is about a server, not about the text.
+    #[must_use]
+    pub fn needs_server(self) -> bool {
+        matches!(
+            self,
+            Self::KindNotOnServer
+                | Self::MountNotOnServer
+                | Self::LimitedRights
+                | Self::ServerUnreachable
+        )
+    }
+
     /// What `check --explain` says of it.
     #[must_use]
     pub fn page(self) -> String {

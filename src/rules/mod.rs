@@ -10,6 +10,7 @@ mod finding;
 mod keys;
 mod lints;
 mod matchers;
+mod online;
 mod pages;
 mod patterns;
 mod reader;
@@ -27,6 +28,7 @@ use regex::Regex;
 
 pub use codes::{Code, UnknownCode};
 pub use finding::{Finding, Related, Severity, Span};
+pub use online::{Sighting, hold_against};
 pub use schema::schema;
 pub use servers::{AuthConfig, SecretRef, ServerConfig};
 

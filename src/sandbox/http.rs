@@ -18,7 +18,7 @@ use serde_json::Value;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
-use super::accounts::LoginRequest;
+use super::accounts::{LoginRequest, Refusal, Viewer};
 use super::faults::{Fault, Phase};
 use super::line::{Door, Line, Lines, Via};
 use super::model::Model;
@@ -289,11 +289,9 @@ fn serve(
         Route::Redirect => redirect(model, incoming),
         Route::PublicSettings => Plain::json(wire::public_settings(model.settings().flavour)),
         Route::Login { hashed } => login(model, incoming, *hashed),
+        Route::Me | Route::Settings | Route::Storages => about(model, route, incoming),
         Route::Task { kind, endpoint, legacy } => {
-            let authorization =
-                incoming.headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
-            let now = model.now();
-            let viewer = match model.accounts.viewer(authorization, now) {
+            let viewer = match viewer(model, incoming) {
                 Ok(viewer) => viewer,
                 Err(refusal) => {
                     lose(model, route, incoming, fault);
@@ -312,6 +310,27 @@ fn serve(
             Plain::json(wire::answer(model.settings(), |time| model.shown(time), &answer))
         }
     }
+}
+
+fn viewer(model: &Model, incoming: &Incoming) -> Result<Viewer, Refusal> {
+    let authorization =
+        incoming.headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
+    model.accounts.viewer(authorization, model.now())
+}
+
+/// What the server says of itself and the caller.
+fn about(model: &Model, route: &Route, incoming: &Incoming) -> Plain {
+    let settings = model.settings();
+    Plain::json(match (viewer(model, incoming), route) {
+        (Err(refusal), _) => wire::refused(&refusal),
+        (Ok(viewer), Route::Me) => match model.accounts.user(&viewer.name) {
+            Some((number, user)) => wire::me(settings.flavour, number, user),
+            None => return Plain::refused(401, "token is invalidated"),
+        },
+        (Ok(viewer), _) if !viewer.admin => return Plain::refused(403, "You are not an admin"),
+        (Ok(_), Route::Settings) => wire::settings(settings),
+        (Ok(_), _) => wire::storages(settings),
+    })
 }
 
 fn redirect(model: &Model, incoming: &Incoming) -> Plain {

@@ -96,6 +96,8 @@ pub struct Settings {
     pub clock_offset: SignedDuration,
     /// The zone in which the server writes the times of tasks.
     pub utc_offset: Offset,
+    /// The mount paths of its storages, as an admin lists them. Tasks may name others.
+    pub mounts: Vec<String>,
     /// Storages that refuse to be hammered.
     pub throttles: Vec<Throttle>,
 }
@@ -123,6 +125,7 @@ impl Settings {
             zero_times: false,
             clock_offset: SignedDuration::ZERO,
             utc_offset: Offset::UTC,
+            mounts: Vec::new(),
             throttles: Vec::new(),
         }
     }

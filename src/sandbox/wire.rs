@@ -4,9 +4,9 @@ use jiff::Timestamp;
 use jiff::tz::Offset;
 use serde_json::{Value, json};
 
-use super::accounts::{LoginGrant, Refusal, Role};
+use super::accounts::{LoginGrant, Refusal, Role, User};
 use super::faults::RequestLine;
-use super::settings::{Flavour, Settings};
+use super::settings::{Flavour, Pool, Settings};
 use super::task::{Answer, Endpoint, TaskView};
 
 /// The type of every JSON answer.
@@ -28,6 +28,12 @@ pub(super) enum Route {
         hashed: bool,
     },
     PublicSettings,
+    /// Who the caller is.
+    Me,
+    /// All settings, for admins.
+    Settings,
+    /// All storages, for admins.
+    Storages,
     /// To the same path without its trailing slash.
     Redirect,
     Page,
@@ -52,6 +58,9 @@ fn exact(settings: &Settings, method: &str, path: &str) -> Option<Route> {
         ("POST", "/api/auth/login") => return Some(Route::Login { hashed: false }),
         ("POST", "/api/auth/login/hash") => return Some(Route::Login { hashed: true }),
         ("GET", "/api/public/settings") => return Some(Route::PublicSettings),
+        ("GET", "/api/me") => return Some(Route::Me),
+        ("GET", "/api/admin/setting/list") => return Some(Route::Settings),
+        ("GET", "/api/admin/storage/list") => return Some(Route::Storages),
         _ => {}
     }
     let (legacy, rest) = match path.strip_prefix("/api/admin/task/") {
@@ -110,6 +119,77 @@ pub(super) fn public_settings(flavour: Flavour) -> String {
         }),
         Flavour::AList => json!({ "site_title": "AList", "version": "dev" }),
     })
+}
+
+/// Who the caller is; `number` is the user's place in the server's list, from 1. The hash of the
+/// password is never in it, and `password` is always empty.
+pub(super) fn me(flavour: Flavour, number: usize, user: &User) -> String {
+    let admin = user.role == Role::Admin;
+    let mut data = json!({
+        "id": number,
+        "username": user.name,
+        "password": "",
+        "base_path": "/",
+        "role": creator_role(flavour, Some(user.role)),
+        "disabled": false,
+        "permission": if admin { 0x71ff } else { 0 },
+        "sso_id": "",
+    });
+    if flavour == Flavour::OpenList {
+        data["allow_ldap"] = json!(true);
+    }
+    data["otp"] = json!(user.otp.is_some());
+    if flavour == Flavour::AList {
+        data["role_names"] = match user.role {
+            Role::Admin => json!(["admin"]),
+            Role::Guest => json!(["guest"]),
+            Role::General => json!(["general"]),
+        };
+        data["permissions"] = Value::Null;
+    }
+    success(&data)
+}
+
+/// The settings that have to do with tasks: the sizes of the worker pools. A real server lists its
+/// hundred others too. What stands in its `config.json`, such as `allow_retry_canceled` and the
+/// persistence of tasks, is not among them.
+pub(super) fn settings(settings: &Settings) -> String {
+    let item = |(index, kind): (usize, &String)| {
+        let workers =
+            settings.pools.get(kind).map_or(Pool::usual(kind).workers, |pool| pool.workers);
+        json!({
+            "key": format!("{kind}_task_threads_num"),
+            "value": workers.to_string(),
+            "help": "",
+            "type": "number",
+            "options": "",
+            "group": 9,
+            "flag": 1,
+            "index": index,
+        })
+    };
+    // Not every kind has such a setting.
+    let kinds = settings.kinds.iter().filter(|kind| {
+        ["upload", "copy", "move", "offline_download", "offline_download_transfer"]
+            .contains(&kind.as_str())
+    });
+    success(&kinds.enumerate().map(item).collect())
+}
+
+/// The storages, of whose fields only those that say which is which are shown.
+pub(super) fn storages(settings: &Settings) -> String {
+    let item = |(index, mount): (usize, &String)| {
+        json!({
+            "id": index + 1,
+            "mount_path": mount,
+            "order": index,
+            "driver": "Local",
+            "status": "work",
+            "disabled": false,
+        })
+    };
+    let content: Vec<Value> = settings.mounts.iter().enumerate().map(item).collect();
+    success(&json!({ "content": content, "total": settings.mounts.len() }))
 }
 
 /// An answer of the task API. `shown` turns a time into one by the server's own clock.

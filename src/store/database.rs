@@ -58,6 +58,47 @@ pub(super) fn lock(dir: &Path) -> Result<File, OpenError> {
     Ok(file)
 }
 
+/// Whether a daemon works with a state folder.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lock {
+    /// None does.
+    Free,
+    /// One does, in this process if that could be read.
+    Held(Option<u32>),
+}
+
+/// Looks whether a daemon works with a state folder; creates nothing.
+///
+/// # Errors
+/// When the lock cannot be looked at.
+pub fn lock_of(dir: &Path) -> io::Result<Lock> {
+    let path = dir.join("lock");
+    let file = match File::open(&path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Lock::Free),
+        Err(error) => return Err(error),
+    };
+    // Held for this moment only; a shared one keeps no second reader out.
+    match file.try_lock_shared() {
+        Ok(()) => Ok(Lock::Free),
+        Err(TryLockError::WouldBlock) => {
+            let pid = fs::read_to_string(&path).ok().and_then(|text| text.trim().parse().ok());
+            Ok(Lock::Held(pid))
+        }
+        Err(TryLockError::Error(error)) => Err(error),
+    }
+}
+
+/// Whether this user can make files in a state folder, found out by making one and taking it away.
+///
+/// # Errors
+/// Why not.
+pub fn try_to_write(dir: &Path) -> io::Result<()> {
+    let path = dir.join(format!(".doctor-{}", std::process::id()));
+    private().create_new(true).open(&path)?;
+    fs::remove_file(path)
+}
+
 /// Opens the database for writing, in the present layout, and creates it if need be.
 pub(super) fn open(path: &Path, migrations: &[&str]) -> Result<Connection, OpenError> {
     let at = |cause: Cause| OpenError::Store(cause.at(path));

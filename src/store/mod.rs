@@ -14,7 +14,7 @@ mod write;
 #[cfg(test)]
 mod tests;
 
-pub use database::{BUSY_WAIT, DATABASE};
+pub use database::{BUSY_WAIT, DATABASE, Lock, lock_of, try_to_write};
 pub use error::{OpenError, Source, StoreError};
 pub use read::{AuditFilter, Reader};
 pub use write::{Store, WriteBatch};

@@ -183,6 +183,48 @@ impl LoginMemory {
     }
 }
 
+/// What a JWT says of itself. It is read without a look at its signature, which only the server can
+/// check: for telling people, never for deciding.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TokenClaims {
+    /// When it ends; `None` if it does not say.
+    pub expires: Option<Timestamp>,
+}
+
+impl TokenClaims {
+    /// The claims of a token; `None` if it is no JWT, as the static token of a server is none.
+    fn of(token: &str) -> Option<Self> {
+        let mut parts = token.split('.');
+        let (_, claims, _) = (parts.next()?, parts.next()?, parts.next()?);
+        let claims: serde_json::Value = serde_json::from_slice(&base64url(claims)?).ok()?;
+        let seconds = claims.as_object()?.get("exp").and_then(serde_json::Value::as_i64);
+        Some(Self { expires: seconds.and_then(|seconds| Timestamp::from_second(seconds).ok()) })
+    }
+}
+
+/// Decodes base64 in the alphabet for URLs, with or without padding.
+fn base64url(text: &str) -> Option<Vec<u8>> {
+    let mut bytes = Vec::with_capacity(text.len());
+    let (mut word, mut bits) = (0_u32, 0);
+    for letter in text.trim_end_matches('=').bytes() {
+        let sextet = match letter {
+            b'A'..=b'Z' => letter - b'A',
+            b'a'..=b'z' => letter - b'a' + 26,
+            b'0'..=b'9' => letter - b'0' + 52,
+            b'-' => 62,
+            b'_' => 63,
+            _ => return None,
+        };
+        word = (word << 6 | u32::from(sextet)) & 0xffff;
+        bits += 6;
+        if bits >= 8 {
+            bits -= 8;
+            bytes.push(u8::try_from(word >> bits & 0xff).ok()?);
+        }
+    }
+    Some(bytes)
+}
+
 /// A token, and which one in the row it is.
 #[derive(Clone, Debug)]
 pub(super) struct Pass {
@@ -341,6 +383,11 @@ impl Entry {
 
     pub(super) fn memory(&self) -> LoginMemory {
         self.state().memory.clone()
+    }
+
+    /// What the token that is held says of itself.
+    pub(super) fn claims(&self) -> Option<TokenClaims> {
+        TokenClaims::of(self.state().held.as_ref()?.token.expose_secret())
     }
 
     pub(super) fn restore(&self, memory: LoginMemory) {

@@ -6,12 +6,12 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, DATE, HeaderMap, HeaderValue, LOCATION};
 use reqwest::{Method, StatusCode, Url};
 use secrecy::{ExposeSecret, SecretString};
 
-use super::auth::{Auth, Credentials, Entry, LoginAnswer, LoginMemory, Pass};
+use super::auth::{Auth, Credentials, Entry, LoginAnswer, LoginMemory, Pass, TokenClaims};
 use super::error::{At, Error, Oddity};
 use super::wire::{self, Envelope, RoleForm, TaskList, WireError};
 use crate::ambient::{self, Clock};
@@ -242,6 +242,40 @@ pub struct KindList {
     pub bytes: u64,
 }
 
+impl KindList {
+    /// How far the server's clock is ahead of this machine's, if it tells.
+    #[must_use]
+    pub fn skew(&self) -> Option<SignedDuration> {
+        self.date.map(|date| skew(date, self.read_at, self.roundtrip))
+    }
+}
+
+/// The clock was read somewhere between question and answer.
+fn skew(date: Timestamp, read_at: Timestamp, roundtrip: Duration) -> SignedDuration {
+    let roundtrip = SignedDuration::try_from(roundtrip).unwrap_or_default();
+    date.duration_since(read_at) - roundtrip / 2
+}
+
+/// What a server tells everybody.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Greeting {
+    /// What it calls its version; `None` if it does not say.
+    pub version: Option<String>,
+    /// How far its clock is ahead of this machine's, if it tells.
+    pub skew: Option<SignedDuration>,
+}
+
+/// How calls travel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Transport {
+    /// Over TLS.
+    Tls,
+    /// In clear, and never off this machine.
+    Loopback,
+    /// In clear, for everybody on the way to read.
+    Clear,
+}
+
 /// What a server has.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Discovery {
@@ -273,12 +307,20 @@ pub struct Client {
 }
 
 /// One request, as often as it has to be put together.
-struct Call<'a> {
+pub(super) struct Call<'a> {
     method: Method,
     segments: Vec<&'a str>,
     tid: Option<&'a TaskId>,
     json: Option<String>,
     limit: u64,
+}
+
+impl<'a> Call<'a> {
+    /// A GET of what is small.
+    pub(super) fn get(path: &[&'a str]) -> Self {
+        let segments = path.to_vec();
+        Self { method: Method::GET, segments, tid: None, json: None, limit: SMALL_BODY }
+    }
 }
 
 /// What came back, whole.
@@ -316,6 +358,23 @@ impl Client {
     #[must_use]
     pub fn server(&self) -> &ServerName {
         &self.server
+    }
+
+    /// How calls travel to the server.
+    #[must_use]
+    pub fn transport(&self) -> Transport {
+        match self.base_url.scheme() {
+            "https" => Transport::Tls,
+            _ if is_loopback(&self.base_url) => Transport::Loopback,
+            _ => Transport::Clear,
+        }
+    }
+
+    /// What the token in use says of itself, if it is one that does (a JWT, as a login gives);
+    /// `None` for the static token, and before the first call.
+    #[must_use]
+    pub fn token_claims(&self) -> Option<TokenClaims> {
+        self.entry.claims()
     }
 
     /// What must be kept over a restart; keep it whenever it differs from what was kept last.
@@ -368,7 +427,7 @@ impl Client {
             }
             if !kinds.is_empty() {
                 self.remember_base(base);
-                let version = self.version().await;
+                let version = self.greet().await.ok().and_then(|greeting| greeting.version);
                 let flavour = flavour(candidates, &kinds, role_form, version.as_deref());
                 return Ok(Discovery { kinds, unsure, base, flavour, version });
             }
@@ -393,19 +452,21 @@ impl Client {
         }
     }
 
-    /// The server's version, from its public settings; `None` if they cannot be had.
-    async fn version(&self) -> Option<String> {
-        let call = Call {
-            method: Method::GET,
-            segments: vec!["api", "public", "settings"],
-            tid: None,
-            json: None,
-            limit: SMALL_BODY,
-        };
+    /// Asks for the public settings, for which the server wants no token.
+    ///
+    /// # Errors
+    /// When no answer of a file-list server came.
+    pub async fn greet(&self) -> Result<Greeting, Error> {
+        let call = Call::get(&["api", "public", "settings"]);
         let at = self.at(&call);
-        let answer = self.exchange(&at, &call, None).await.ok()?;
-        let envelope = self.envelope(&at, &answer).ok()?;
-        (envelope.code == 200).then(|| envelope.version())?.map(|version| self.excerpt(&version))
+        let read_at = self.clock.now();
+        let answer = self.exchange(&at, &call, None).await?;
+        let envelope = self.envelope(&at, &answer)?;
+        let version = (envelope.code == 200).then(|| envelope.version()).flatten();
+        Ok(Greeting {
+            version: version.map(|version| self.excerpt(&version)),
+            skew: answer.date.map(|date| skew(date, read_at, answer.roundtrip)),
+        })
     }
 
     /// Reads `undone`, then `done`, of a kind. A task that is in both counts as `done` has it.
@@ -563,7 +624,7 @@ impl Client {
 
     /// Makes a call as the user, with one new login if the token is refused. A 401 says that the server
     /// did nothing, so the same call may go out again.
-    async fn call<T>(
+    pub(super) async fn call<T>(
         &self,
         call: &Call<'_>,
         read: impl Fn(&Envelope<'_>) -> Result<T, WireError>,
@@ -806,7 +867,7 @@ impl Client {
 
 /// What an answer's head told.
 #[derive(Clone, Copy, Debug)]
-struct Meta {
+pub(super) struct Meta {
     date: Option<Timestamp>,
     roundtrip: Duration,
     bytes: u64,

@@ -4,6 +4,7 @@
 //! task, never retries an action, and never takes an answer that it does not understand for an empty
 //! one. What the servers do is measured in `CONTRACT.md`; section names in the comments are from there.
 
+mod about;
 mod auth;
 mod client;
 mod error;
@@ -12,10 +13,11 @@ mod wire;
 #[cfg(test)]
 mod tests;
 
-pub use auth::{Auth, LoginMemory, SecretError, SecretSource};
+pub use about::Account;
+pub use auth::{Auth, LoginMemory, SecretError, SecretSource, TokenClaims};
 pub use client::{
-    Base, Batch, BatchError, BuildError, Client, ClientSettings, Discovery, KindList, KindVerb,
-    Verb,
+    Base, Batch, BatchError, BuildError, Client, ClientSettings, Discovery, Greeting, KindList,
+    KindVerb, Transport, Verb,
 };
 pub use error::{At, Certainty, Error, Oddity};
 pub use wire::RoleForm;

@@ -13,6 +13,7 @@ use serde::de::{IgnoredAny, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
+use super::about::Account;
 use crate::engine::name::{TaskName, scrub};
 use crate::engine::task::{State, Task, TaskId};
 
@@ -87,6 +88,53 @@ impl<'a> Envelope<'a> {
         let fields: Fields<'_, SettingsField> = serde_json::from_str(self.data?.get()).ok()?;
         fields.get(SettingsField::Version).map(text_of).filter(|version| !version.is_empty())
     }
+}
+
+/// Who the caller of `/api/me` is.
+pub(super) fn account(envelope: &Envelope<'_>) -> Result<Account, WireError> {
+    let fields: Fields<'_, AccountField> = serde_json::from_str(envelope.data()?.get())
+        .map_err(|_| WireError::Data("its `data` is not a user".to_owned()))?;
+    let name = fields.get(AccountField::Username).map(text_of).unwrap_or_default();
+    if name.is_empty() {
+        return Err(WireError::Data("it has no `username`".to_owned()));
+    }
+    let roles = fields.get(AccountField::Role).map(|raw| roles(raw).0).unwrap_or_default();
+    let otp = fields.get(AccountField::Otp).is_some_and(|raw| raw.get() == "true");
+    Ok(Account { name, roles, otp })
+}
+
+/// The settings that have to do with tasks, by key. The others hold secrets, and are passed over
+/// unread.
+pub(super) fn task_settings(
+    envelope: &Envelope<'_>,
+) -> Result<BTreeMap<String, String>, WireError> {
+    let items: Vec<Fields<'_, SettingField>> = serde_json::from_str(envelope.data()?.get())
+        .map_err(|_| WireError::Data("its `data` is not a list of settings".to_owned()))?;
+    let wanted =
+        |key: &str| key.contains("allow_retry_canceled") || key.ends_with("_task_threads_num");
+    Ok(items
+        .iter()
+        .filter_map(|item| {
+            let key = item.get(SettingField::Key).map(text_of).filter(|key| wanted(key))?;
+            Some((key, item.get(SettingField::Value).map(text_of)?))
+        })
+        .collect())
+}
+
+/// The mount paths of the storages; what else the list holds is passed over unread, for it holds the
+/// credentials of drives.
+pub(super) fn mounts(envelope: &Envelope<'_>) -> Result<Vec<String>, WireError> {
+    let page: Fields<'_, PageField> = serde_json::from_str(envelope.data()?.get())
+        .map_err(|_| WireError::Data("its `data` is not a page of storages".to_owned()))?;
+    let content = page.get(PageField::Content).map_or("null", RawValue::get);
+    let items: Option<Vec<Fields<'_, StorageField>>> = serde_json::from_str(content)
+        .map_err(|_| WireError::Data("its `content` is not a list of storages".to_owned()))?;
+    let items = items.unwrap_or_default();
+    let total = page.get(PageField::Total).and_then(whole_number);
+    if total.is_some_and(|total| usize::try_from(total).is_ok_and(|total| total > items.len())) {
+        return Err(WireError::Data("it lists fewer storages than there are".to_owned()));
+    }
+    Ok(items.iter().filter_map(|item| item.get(StorageField::MountPath).map(text_of)).collect())
 }
 
 /// The tasks of one list, in the order they came, each id once.
@@ -266,6 +314,10 @@ macro_rules! field_names {
 field_names!(EnvelopeField { Code, Message, Data });
 field_names!(TokenField { Token });
 field_names!(SettingsField { Version });
+field_names!(AccountField { Username, Role, Otp });
+field_names!(SettingField { Key, Value });
+field_names!(PageField { Content, Total });
+field_names!(StorageField { MountPath });
 field_names!(TaskField {
     Id,
     Name,
