@@ -484,6 +484,7 @@ fn judge_happenings(
     happened: &[Happening],
     spoken_of: &mut [bool],
 ) -> Option<Failure> {
+    const SHOWN: usize = 8;
     let (from, to) = expectation.window;
     let about = |happening: &Happening| {
         (from..=to).contains(&happening.at)
