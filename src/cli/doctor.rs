@@ -142,9 +142,13 @@ pub(super) fn run(common: &Common, _: &DoctorArgs) -> Result<Exit, Failure> {
     let mut findings = Findings { common, exit: Exit::Fine, counts: [0; 3] };
     findings.title("this machine");
     let (lines, config) = here::config(common);
-    lines.iter().for_each(|line| findings.tell(line));
+    for line in &lines {
+        findings.tell(line);
+    }
     let kept = Kept::open(&state_dir);
-    here::state(&state_dir, &kept, clock.now()).iter().for_each(|line| findings.tell(line));
+    for line in here::state(&state_dir, &kept, clock.now()) {
+        findings.tell(&line);
+    }
     findings.tell(&here::unit());
     if let Some(config) = config {
         let candidates = candidates(&config);

@@ -262,6 +262,8 @@ struct Evaluation<'a> {
     /// Since when an action on some task of a name waits to be judged, by rule.
     names_pending: HashMap<(Subject, RuleName), Timestamp>,
     blank: TaskMemory,
+    /// The undone tasks of each kind, counted once.
+    undone: HashMap<&'a Kind, u32>,
     decision: Decision,
 }
 
@@ -281,6 +283,7 @@ impl<'a> Evaluation<'a> {
             progress: HashMap::new(),
             names_pending: names_pending(rules, memory),
             blank: TaskMemory::blank(tick.now),
+            undone: snapshot.kinds.iter().map(|(kind, tasks)| (kind, count_undone(tasks))).collect(),
             decision: Decision::default(),
         }
     }
@@ -835,8 +838,7 @@ impl<'a> Evaluation<'a> {
         let list = self.snapshot.kinds.get(candidate.kind).map_or(&[][..], Vec::as_slice);
         let planned_here = run.planned_by_kind.get(candidate.kind).copied().unwrap_or(0);
         if let Some(below) = rule.limits.only_if_undone_below {
-            let undone = list.iter().filter(|task| !task.state.is_done()).count();
-            let undone = u32::try_from(undone).unwrap_or(u32::MAX);
+            let undone = self.undone(candidate.kind);
             let undone = match rule.action.effect() {
                 Effect::Retry => undone.saturating_add(planned_here),
                 _ => undone,
@@ -865,6 +867,11 @@ impl<'a> Evaluation<'a> {
                 gates.push(Gate::PerHour { limit, until });
             }
         }
+    }
+
+    /// How many tasks of a kind are undone.
+    fn undone(&self, kind: &Kind) -> u32 {
+        self.undone.get(kind).copied().unwrap_or(0)
     }
 
     /// Notes that a task (or a whole kind) waits.
@@ -1043,8 +1050,7 @@ impl<'a> Evaluation<'a> {
             }
         }
         if let Some(below) = rule.limits.only_if_undone_below {
-            let undone = tasks.iter().filter(|task| !task.state.is_done()).count();
-            let undone = u32::try_from(undone).unwrap_or(u32::MAX);
+            let undone = self.undone(kind);
             if undone >= below {
                 gates.push(Gate::Undone { undone, below });
             }
@@ -1300,6 +1306,11 @@ fn note_breaker(
             open_until: open(after),
         });
     }
+}
+
+fn count_undone(tasks: &[Task]) -> u32 {
+    let undone = tasks.iter().filter(|task| !task.state.is_done()).count();
+    u32::try_from(undone).unwrap_or(u32::MAX)
 }
 
 /// This share of so many tasks, rounded down, but one at the least.

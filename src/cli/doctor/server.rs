@@ -82,17 +82,14 @@ impl Examination<'_> {
         match error {
             Error::AuthRefused { .. } if by_token => {
                 let expired = client.token_claims().and_then(|claims| claims.expires);
-                match expired.filter(|expired| *expired <= now) {
-                    Some(expired) => {
-                        let detail = format!("the token is a login's, and ended at {expired}");
-                        Line::fail("token", detail, LASTING)
-                    }
-                    None => {
-                        let detail = "the server refuses the token (401)";
-                        let fix = "copy the token again from the server's settings (Other: Token), \
-                                   without a `Bearer` before it";
-                        Line::fail("token", detail, fix)
-                    }
+                if let Some(expired) = expired.filter(|expired| *expired <= now) {
+                    let detail = format!("the token is a login's, and ended at {expired}");
+                    Line::fail("token", detail, LASTING)
+                } else {
+                    let detail = "the server refuses the token (401)";
+                    let fix = "copy the token again from the server's settings (Other: Token), \
+                               without a `Bearer` before it";
+                    Line::fail("token", detail, fix)
                 }
                 .ending(Exit::Unreached)
             }
