@@ -181,7 +181,7 @@ async fn who_is_no_admin_is_told_so() {
         assert_eq!(found.ran.code, Some(0), "{}", found.ran.out);
         found.says("rights", "warn: `bob` is no admin", &["static token"]);
         found.says("token", "ok: a login of user `bob`", &["renewed by itself"]);
-        found.says("settings", "ok: allow_retry_canceled: not readable", &[]);
+        found.says("settings", "ok: allow_retry_canceled and", &["cannot be read"]);
         assert_eq!(report(&sandbox).logins_right, 1);
     }
 }
