@@ -1,6 +1,7 @@
 //! `doctor`: is everything there that the daemon needs, and what helps where it is not.
 //!
-//! Looks and never changes anything. Logs in at most once a server, and not at all where the daemon
+//! Looks and never changes anything, but for an empty file in the state folder that it takes away
+//! again, to see whether it can be written. Logs in at most once a server, and not at all where the daemon
 //! would not.
 
 mod here;
@@ -146,8 +147,8 @@ pub(super) fn run(common: &Common, _: &DoctorArgs) -> Result<Exit, Failure> {
         findings.tell(line);
     }
     let kept = Kept::open(&state_dir);
-    for line in here::state(&state_dir, &kept, clock.now()) {
-        findings.tell(&line);
+    for line in &here::state(&state_dir, &kept, clock.now()) {
+        findings.tell(line);
     }
     findings.tell(&here::unit());
     if let Some(config) = config {

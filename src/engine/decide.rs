@@ -283,7 +283,11 @@ impl<'a> Evaluation<'a> {
             progress: HashMap::new(),
             names_pending: names_pending(rules, memory),
             blank: TaskMemory::blank(tick.now),
-            undone: snapshot.kinds.iter().map(|(kind, tasks)| (kind, count_undone(tasks))).collect(),
+            undone: snapshot
+                .kinds
+                .iter()
+                .map(|(kind, tasks)| (kind, count_undone(tasks)))
+                .collect(),
             decision: Decision::default(),
         }
     }

@@ -722,6 +722,22 @@ mod tests {
     use super::*;
 
     #[test]
+    fn claims_are_read_from_a_jwt_and_from_nothing_else() {
+        let claims = |token: &str| TokenClaims::of(token).map(|claims| claims.expires);
+        let moment = Timestamp::from_second(1_600_000_000).unwrap();
+        // {"exp":1600000000}, {"exp": 1600000000, "username": "?>é"} and {}
+        assert_eq!(claims("h.eyJleHAiOjE2MDAwMDAwMDB9.s"), Some(Some(moment)));
+        assert_eq!(claims("h.eyJleHAiOjE2MDAwMDAwMDB9==.s"), Some(Some(moment)));
+        let odd = "h.eyJleHAiOiAxNjAwMDAwMDAwLCAidXNlcm5hbWUiOiAiPz7DqSJ9.s";
+        assert_eq!(claims(odd), Some(Some(moment)));
+        assert_eq!(claims("h.e30.s"), Some(None));
+        for none in ["", "alist-0123", "a.b", "a.b.c", "a.!.c", "a.W10.c", "a.é.c"] {
+            assert_eq!(claims(none), None, "{none}");
+        }
+        assert_eq!(base64url("_-8").as_deref(), Some(&[0xff, 0xef][..]));
+    }
+
+    #[test]
     fn the_codes_are_those_of_the_rfc() {
         // RFC 6238, appendix B, cut to six digits.
         let secret = "GEZDGNBVGY3TQOJQGEZDGNBVGY3TQOJQ";

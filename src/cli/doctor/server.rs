@@ -82,16 +82,15 @@ impl Examination<'_> {
         match error {
             Error::AuthRefused { .. } if by_token => {
                 let expired = client.token_claims().and_then(|claims| claims.expires);
-                if let Some(expired) = expired.filter(|expired| *expired <= now) {
+                let line = if let Some(expired) = expired.filter(|expired| *expired <= now) {
                     let detail = format!("the token is a login's, and ended at {expired}");
                     Line::fail("token", detail, LASTING)
                 } else {
-                    let detail = "the server refuses the token (401)";
                     let fix = "copy the token again from the server's settings (Other: Token), \
                                without a `Bearer` before it";
-                    Line::fail("token", detail, fix)
-                }
-                .ending(Exit::Unreached)
+                    Line::fail("token", "the server refuses the token (401)", fix)
+                };
+                line.ending(Exit::Unreached)
             }
             Error::AuthRefused { reason, .. } => {
                 let refused = client.login_memory().refused();
@@ -190,11 +189,12 @@ impl Examination<'_> {
         if !workers.is_empty() {
             parts.push(format!("workers: {}", workers.join(", ")));
         }
-        match allowed {
-            Some(allowed) => parts.push(format!("allow_retry_canceled: {allowed}")),
-            None => parts.push("allow_retry_canceled: not readable".to_owned()),
-        }
-        parts.push("persistence of tasks: not readable".to_owned());
+        let (shown, hidden) = match allowed {
+            Some(allowed) => (Some(allowed), "the persistence of tasks stands"),
+            None => (None, "allow_retry_canceled and the persistence of tasks stand"),
+        };
+        parts.extend(shown.map(|allowed| format!("allow_retry_canceled: {allowed}")));
+        parts.push(format!("{hidden} in the server's config.json, which cannot be read from here"));
         let detail = parts.join("; ");
         let rules = &self.config.rules.rules;
         let wants = rules
