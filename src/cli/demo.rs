@@ -118,8 +118,11 @@ pub(super) fn run(common: &Common, args: &DemoArgs) -> Result<Exit, Failure> {
             speed: f64::from(args.speed),
         };
         screen::say(&format!(
-            "An embedded {:?} server with flaky tasks is at {}; an hour takes {}. Ctrl-C ends it.",
-            args.flavour,
+            "An embedded {} server with flaky tasks is at {}; an hour takes {}. Ctrl-C ends it.",
+            match args.flavour {
+                DemoFlavour::Openlist => "OpenList",
+                DemoFlavour::Alist => "AList",
+            },
             sandbox.url(),
             humantime::format_duration(Duration::from_secs(u64::from(3600 / args.speed.max(1)))),
         ));
