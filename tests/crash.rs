@@ -1,0 +1,282 @@
+//! The daemon's process is killed again and again while the server works on: nothing runs twice,
+//! nothing is forgotten, nothing is counted twice.
+//!
+//! The child is this very test program, started anew with a variable set. It dies by SIGKILL at one
+//! of three kinds of moments: at its n-th reading of the clock or event, which lie before and after
+//! every write of the store; when its n-th acting call arrives at the server, before the call takes
+//! effect or before its answer leaves; or simply after a while. So the product needs no fault points.
+
+mod common;
+
+use std::collections::HashMap;
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use common::audit;
+use jiff::{SignedDuration, Timestamp};
+use taskwarden::ambient::Clock;
+use taskwarden::daemon::supervise::{Daemon, Options};
+use taskwarden::engine::audit::{AuditRow, Outcome};
+use taskwarden::rules::{Source, load};
+use taskwarden::sandbox::scenario::{FlakyQueue, flaky_queue};
+use taskwarden::sandbox::{
+    self, Endpoint, Flavour, Phase, Report, Sandbox, Settings, State, TaskReport, Trigger,
+};
+use taskwarden::telemetry::Sink;
+
+/// Set for the child: the folder it runs in.
+const CHILD: &str = "CRASH_TEST_FOLDER";
+/// Set for the child: when virtual time began, in real milliseconds since 1970.
+const BEGAN: &str = "CRASH_TEST_BEGAN";
+/// Set for the child: the clock reading or event at which it asks to be killed; 0 is never.
+const POINT: &str = "CRASH_TEST_POINT";
+/// What the child prints when it is there.
+const HERE: &str = "kill me here";
+
+/// How many virtual seconds pass in a real one.
+const SPEED: i64 = 25;
+const KILLS: u32 = 205;
+
+const RULES: &str = r"
+rules:
+  - name: flaky
+    match: { kind: offline_download, state: failed }
+    action: retry_some
+    max_attempts: 6
+    backoff: { initial: 20s, factor: 1.5, max: 10m, jitter: 0.2 }
+    limits: { per_tick: 20, per_hour: 100000 }
+    breaker: off
+";
+
+/// Virtual time, the same in both processes.
+fn virtual_now(began: i64) -> Timestamp {
+    let passed = Clock::system().now().as_millisecond() - began;
+    Timestamp::from_millisecond(1_790_000_000_000 + passed * SPEED).unwrap()
+}
+
+/// What the child does; nothing in an ordinary run of the tests.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn child() {
+    let Ok(folder) = std::env::var(CHILD) else { return };
+    let number = |name| std::env::var(name).unwrap().parse::<i64>().unwrap();
+    let (began, point) = (number(BEGAN), number(POINT));
+    let count = Arc::new(AtomicU32::new(0));
+    let step = move || {
+        if i64::from(count.fetch_add(1, Ordering::SeqCst)) + 1 == point {
+            println!("{HERE}");
+            let _ = std::io::stdout().flush();
+            loop {
+                std::thread::park();
+            }
+        }
+    };
+    let (at_clock, at_event) = (step.clone(), step);
+    let clock = Clock::from_fn(move || {
+        at_clock();
+        virtual_now(began)
+    });
+    let folder = Path::new(&folder);
+    let text = std::fs::read_to_string(folder.join("rules.yaml")).unwrap();
+    let mut config = load(Source::new("rules.yaml", &text)).config.unwrap();
+    config.servers[0].timeout = Duration::from_secs(2);
+    let options = Options {
+        state_dir: folder.to_owned(),
+        dry_run: false,
+        clock,
+        sink: Sink::new(move |_| at_event()),
+        seed: 0,
+        speed: 1.0,
+    };
+    let daemon = Daemon::new(config, options).unwrap();
+    let mut watch = daemon.watch(&"home".into()).unwrap();
+    loop {
+        watch.tick().await;
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+fn spawn(folder: &Path, began: i64, point: u64) -> Arc<Mutex<Child>> {
+    let mut child = Command::new(std::env::current_exe().unwrap())
+        .args(["child", "--exact", "--nocapture"])
+        .env(CHILD, folder)
+        .env(BEGAN, began.to_string())
+        .env(POINT, point.to_string())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::inherit())
+        .spawn()
+        .unwrap();
+    let lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    let child = Arc::new(Mutex::new(child));
+    let killer = Arc::clone(&child);
+    std::thread::spawn(move || {
+        if lines.map_while(Result::ok).any(|line| line.contains(HERE)) {
+            let _ = killer.lock().unwrap().kill();
+        }
+    });
+    child
+}
+
+/// Numbers that look random, and are the same in every run.
+struct Draws(u64);
+
+impl Draws {
+    fn below(&mut self, bound: u64) -> u64 {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963);
+        (self.0 >> 33) % bound
+    }
+}
+
+/// One life of the daemon, until it is killed; tells what killed it.
+async fn live_and_die(
+    sandbox: &Sandbox,
+    folder: &Path,
+    began: i64,
+    draws: &mut Draws,
+) -> &'static str {
+    let way = draws.below(10);
+    let point = if way < 4 { 10 + draws.below(150) } else { 0 };
+    let child = spawn(folder, began, point);
+    if (4..8).contains(&way) {
+        let phase = if way < 6 { Phase::Before } else { Phase::After };
+        kill_at_call(sandbox, &child, phase, draws.below(5) / 4);
+    }
+    let patience = if way < 8 { 500 } else { 60 + draws.below(300) };
+    for _ in 0..patience / 2 {
+        tokio::time::sleep(Duration::from_millis(2)).await;
+        if child.lock().unwrap().try_wait().unwrap().is_some() {
+            return if way < 4 { "point" } else { "call" };
+        }
+    }
+    let mut child = child.lock().unwrap();
+    child.kill().unwrap();
+    child.wait().unwrap();
+    "time"
+}
+
+/// Kills the child when an acting call of its arrives, after letting `others` pass. A hook that
+/// outlives its child does nothing: that child is reaped.
+fn kill_at_call(sandbox: &Sandbox, child: &Arc<Mutex<Child>>, phase: Phase, others: u64) {
+    let child = Arc::clone(child);
+    sandbox.with_model(move |model| arm(model, child, phase, others));
+
+    fn arm(
+        model: &mut taskwarden::sandbox::Model,
+        child: Arc<Mutex<Child>>,
+        phase: Phase,
+        others: u64,
+    ) {
+        model.on_next(
+            phase,
+            |_, endpoint| endpoint == Endpoint::RetrySome,
+            move |model| {
+                if others > 0 {
+                    arm(model, child, phase, others - 1);
+                } else {
+                    let mut child = child.lock().unwrap();
+                    let _ = child.kill();
+                    let _ = child.wait();
+                }
+            },
+        );
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn killed_at_any_moment_it_forgets_nothing_and_doubles_nothing() {
+    let began = Clock::system().now().as_millisecond();
+    let settings = Settings::new(Flavour::OpenList).pool("offline_download", 20, 0);
+    let now = Arc::new(move || virtual_now(began));
+    let sandbox = Sandbox::start(sandbox::Options { settings, now, seed: 5 }).await.unwrap();
+    let queue = sandbox.with_model(|model| flaky_queue(model, 500, 400, 10, 9));
+    let folder = tempfile::tempdir().unwrap();
+    let rules = format!(
+        "version: 1\nservers:\n  - name: home\n    url: {}\n    token: {}\n    poll: 5s\n{RULES}",
+        sandbox.url(),
+        sandbox.token()
+    );
+    std::fs::write(folder.path().join("rules.yaml"), rules).unwrap();
+
+    let (mut draws, mut ways) = (Draws(1), HashMap::new());
+    for _ in 0..KILLS {
+        let way = live_and_die(&sandbox, folder.path(), began, &mut draws).await;
+        *ways.entry(way).or_insert(0) += 1;
+    }
+    println!("killed: {ways:?}; at virtual {}", virtual_now(began));
+    // From here on it lives.
+    let child = spawn(folder.path(), began, 0);
+    let mut settled = false;
+    for _ in 0..600 {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        let report = sandbox.with_model(|model| model.report());
+        settled = is_settled(&report, &queue, &audit(folder.path()));
+        if settled {
+            break;
+        }
+    }
+    let _ = child.lock().unwrap().kill();
+    let _ = child.lock().unwrap().wait();
+    let report = sandbox.with_model(|model| model.report());
+    let rows = audit(folder.path());
+    assert_eq!(report.violations(), Vec::<String>::new());
+    assert!(settled, "not settled");
+    for id in queue.fine.iter().chain(&queue.flaky).chain(&queue.hopeless) {
+        hold(report.task(id).unwrap(), &report, &rows);
+    }
+    for id in &queue.hopeless {
+        assert_eq!(retries(report.task(id).unwrap()), 6, "all attempts, and not one more");
+    }
+    assert!(ways["point"] >= 60 && ways["call"] >= 40, "{ways:?}");
+}
+
+fn is_settled(report: &Report, queue: &FlakyQueue, rows: &[AuditRow]) -> bool {
+    let state = |id: &String| report.task(id).unwrap().state;
+    let open = rows.iter().any(|row| matches!(row.outcome, Outcome::Planned | Outcome::Accepted));
+    queue.fine.iter().chain(&queue.flaky).all(|id| state(id) == State::Succeeded)
+        && !open
+        && queue
+            .hopeless
+            .iter()
+            .all(|id| rows.iter().any(|row| row.action == "give_up" && is_of(row, id)))
+}
+
+fn is_of(row: &AuditRow, id: &str) -> bool {
+    row.task_id.as_ref().is_some_and(|task| task.as_str() == id)
+}
+
+fn retries(task: &TaskReport) -> usize {
+    task.executions.iter().filter(|run| run.trigger == Trigger::RetryCall).count()
+}
+
+/// Holds what the audit log says of a task against what the server saw.
+fn hold(task: &TaskReport, report: &Report, rows: &[AuditRow]) {
+    let (id, name) = (&task.id, &task.name);
+    assert_eq!(task.max_concurrent, 1, "{name}");
+    assert_eq!(task.executions_after_success, 0, "{name}");
+    let rows: Vec<&AuditRow> = rows.iter().filter(|row| is_of(row, id)).collect();
+    let give_ups = rows.iter().filter(|row| row.action == "give_up").count();
+    assert_eq!(give_ups, usize::from(task.state == State::Failed), "{name}");
+    // Each intent stands for one call at the most, and for one attempt if it was carried out.
+    let intents: Vec<&&AuditRow> = rows.iter().filter(|row| row.action == "retry_some").collect();
+    let calls = report.actions().filter(|call| call.applied && call.ids.contains(id)).count();
+    let mut attempts = 0;
+    for row in &intents {
+        assert_eq!(row.attempt, Some(attempts + 1), "{name}: {intents:#?}");
+        attempts += match row.outcome {
+            Outcome::Effective => 1,
+            Outcome::Unknown | Outcome::SkippedChanged | Outcome::Rejected => 0,
+            other => panic!("{name}: {other} {}", row.detail),
+        };
+    }
+    assert_eq!(retries(task), attempts as usize, "{name}: {intents:#?}");
+    assert_eq!(calls, attempts as usize, "{name}");
+    // None came before its wait, counted from the end of the run before.
+    for (n, pair) in task.executions.windows(2).enumerate() {
+        let wait = pair[1].started.duration_since(pair[0].ended.unwrap());
+        let least = 20.0 * 1.5_f64.powi(i32::try_from(n).unwrap());
+        assert!(wait >= SignedDuration::from_secs_f64(least), "{name}: {wait:#} before {n}");
+    }
+}
