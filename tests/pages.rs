@@ -77,11 +77,16 @@ fn run(name: &str, page: &str) -> (usize, usize) {
             let outcome = prove(&case, &config.rules, 0, None);
             let happened: Vec<String> =
                 outcome.happened.iter().map(|one| format!("{:?} {one}", one.at)).collect();
+            let failures: Vec<String> = outcome
+                .failures
+                .iter()
+                .map(|failure| format!("- {}\n+ {}", failure.expected, failure.got.join("; ")))
+                .collect();
             assert!(
-                outcome.failures.is_empty(),
-                "{place}: {}\n{:#?}\n{}",
+                failures.is_empty(),
+                "{place}: {}\n{}\n\n{}",
                 case.name,
-                outcome.failures,
+                failures.join("\n"),
                 happened.join("\n")
             );
         }
