@@ -99,11 +99,7 @@ fn keys_of(table: &str) -> BTreeSet<String> {
     let keys = include_str!("../src/rules/keys.rs");
     let head = format!("const {table}: ");
     let table = keys.split("pub(super) ").find(|part| part.starts_with(&head)).unwrap();
-    table
-        .split("key(")
-        .skip(1)
-        .map(|key| key.split('"').nth(1).unwrap().to_owned())
-        .collect()
+    table.split("key(").skip(1).map(|key| key.split('"').nth(1).unwrap().to_owned()).collect()
 }
 
 #[test]
