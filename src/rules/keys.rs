@@ -211,7 +211,11 @@ pub(super) const RULE: &[Key] = with_settings![
 pub(super) const BACKOFF: &[Key] = &[
     key("initial", Form::Duration, "The first wait, 1s or more; default 1m."),
     key("factor", Form::Factor, "What each further wait is multiplied by, 1 to 100; default 2."),
-    key("max", Form::Duration, "The longest wait, at least `initial`; default 6h."),
+    key(
+        "max",
+        Form::Duration,
+        "The longest wait, at least `initial`; default 6h, or twice `initial` if that is longer.",
+    ),
     key(
         "jitter",
         Form::Jitter,

@@ -125,7 +125,8 @@ impl Settings {
         Backoff {
             initial,
             factor: self.factor.unwrap_or(built_in.factor),
-            max: self.max.unwrap_or(built_in.max.max(initial)),
+            // Twice as long, so that jitter can lengthen the first wait.
+            max: self.max.unwrap_or(built_in.max.max(initial.saturating_mul(2))),
             jitter: self.jitter.unwrap_or(built_in.jitter),
         }
     }
