@@ -6,6 +6,7 @@ use jiff::Timestamp;
 
 use super::auth::SecretError;
 use crate::engine::task::{Kind, ServerName};
+use crate::engine::text::moment;
 
 /// Which call of which server an error is about; shows as `home: GET /api/task/copy/done`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -156,7 +157,7 @@ pub enum Error {
     },
     /// The server has locked this address out, or would if asked now (CONTRACT.md, "Answers"): each
     /// try starts its lock again. Wait.
-    #[error("{at}: the server has locked logins from this address (429); next try at {until}")]
+    #[error("{at}: the server has locked logins from this address (429); next try at {}", moment(*.until))]
     LoginLocked {
         /// The login call.
         at: At,
@@ -214,7 +215,7 @@ fn shown(excerpt: &str) -> String {
 fn retry_at(until: Option<Timestamp>) -> String {
     until.map_or_else(
         || "; not tried again before it changes".to_owned(),
-        |until| format!("; not tried again before {until}, unless it changes"),
+        |until| format!("; not tried again before {}, unless it changes", moment(until)),
     )
 }
 
