@@ -415,23 +415,23 @@ impl History {
 
 /// What the store would give back.
 fn restored(memory: &Memory) -> Memory {
-    fn through<T: serde::Serialize + serde::de::DeserializeOwned>(value: &T) -> Option<T> {
-        Some(serde_json::from_str(&serde_json::to_string(value).unwrap()).unwrap())
+    fn through<T: serde::Serialize + serde::de::DeserializeOwned>(value: &T) -> T {
+        serde_json::from_str(&serde_json::to_string(value).unwrap()).unwrap()
     }
     let mut changes = Changes::default();
     for (kind, tasks) in &memory.tasks {
         for (id, task) in tasks {
-            changes.tasks.push((kind.clone(), id.clone(), through(task)));
+            changes.tasks.push((kind.clone(), id.clone(), Some(through(task))));
         }
     }
     for (subject, rules) in &memory.progress {
         for (rule, progress) in rules {
-            let progress: Option<Progress> = through(progress);
-            changes.progress.push((subject.clone(), rule.clone(), progress));
+            let progress: Progress = through(progress);
+            changes.progress.push((subject.clone(), rule.clone(), Some(progress)));
         }
     }
     for (rule, known) in &memory.rules {
-        changes.rules.push((rule.clone(), through(known)));
+        changes.rules.push((rule.clone(), Some(through(known))));
     }
     let mut restored = Memory::new(memory.server.clone());
     restored.restore(changes);
