@@ -8,6 +8,8 @@
 //! every write of the store; when its n-th acting call arrives at the server, before the call takes
 //! effect or before its answer leaves; or simply after a while. So the product needs no fault points.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test may fail so")]
+
 mod common;
 
 use std::collections::HashMap;
@@ -26,7 +28,7 @@ use taskwarden::engine::audit::{AuditRow, Outcome};
 use taskwarden::rules::{Source, load};
 use taskwarden::sandbox::scenario::{FlakyQueue, flaky_queue};
 use taskwarden::sandbox::{
-    self, Endpoint, Flavour, Phase, Report, Sandbox, Settings, State, TaskReport, Trigger,
+    self, Endpoint, Flavour, Model, Phase, Report, Sandbox, Settings, State, TaskReport, Trigger,
 };
 use taskwarden::telemetry::Sink;
 
@@ -144,7 +146,8 @@ async fn live_and_die(
     let child = spawn(folder, began, point);
     if (4..8).contains(&way) {
         let phase = if way < 6 { Phase::Before } else { Phase::After };
-        kill_at_call(sandbox, &child, phase, draws.below(5) / 4);
+        let (child, others) = (Arc::clone(&child), draws.below(5) / 4);
+        sandbox.with_model(move |model| kill_at_call(model, child, phase, others));
     }
     let patience = if way < 8 { 500 } else { 60 + draws.below(300) };
     for _ in 0..patience / 2 {
@@ -161,30 +164,19 @@ async fn live_and_die(
 
 /// Kills the child when an acting call of its arrives, after letting `others` pass. A hook that
 /// outlives its child does nothing: that child is reaped.
-fn kill_at_call(sandbox: &Sandbox, child: &Arc<Mutex<Child>>, phase: Phase, others: u64) {
-    let child = Arc::clone(child);
-    sandbox.with_model(move |model| arm(model, child, phase, others));
-
-    fn arm(
-        model: &mut taskwarden::sandbox::Model,
-        child: Arc<Mutex<Child>>,
-        phase: Phase,
-        others: u64,
-    ) {
-        model.on_next(
-            phase,
-            |_, endpoint| endpoint == Endpoint::RetrySome,
-            move |model| {
-                if others > 0 {
-                    arm(model, child, phase, others - 1);
-                } else {
-                    let mut child = child.lock().unwrap();
-                    let _ = child.kill();
-                    let _ = child.wait();
-                }
-            },
-        );
-    }
+fn kill_at_call(model: &mut Model, child: Arc<Mutex<Child>>, phase: Phase, others: u64) {
+    model.on_next(
+        phase,
+        |_, endpoint| endpoint == Endpoint::RetrySome,
+        move |model| {
+            if others > 0 {
+                return kill_at_call(model, child, phase, others - 1);
+            }
+            let mut child = child.lock().unwrap();
+            let _ = child.kill();
+            let _ = child.wait();
+        },
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -118,8 +118,9 @@ pub enum Verdict {
 }
 
 impl Breaker {
-    /// The steps of a ramp before the breaker closes: 1, 2, 4, 8 and 16 tasks.
-    const RAMP_STEPS: u32 = 5;
+    /// The steps of a ramp: 1, 2, 4 and 8 tasks. The last one goes on for as long as tasks wait for
+    /// room in it: to let a whole backlog go because eight came through would open it again.
+    const RAMP_STEPS: u32 = 4;
 
     /// A failure that counts happened. `canary` tells whether the failed task is the one that was
     /// let through. Returns whether this opened the breaker.
@@ -204,12 +205,13 @@ impl Breaker {
                 }
             }
             Self::Ramp { since, step, gone, .. } => {
-                if *gone > 0 && elapsed(*since) >= settings.ramp_step() {
-                    if *step + 1 >= Self::RAMP_STEPS {
-                        *self = Self::default();
-                    } else {
-                        (*since, *step, *gone) = (now, *step + 1, 0);
-                    }
+                let last = *step + 1 >= Self::RAMP_STEPS;
+                if elapsed(*since) < settings.ramp_step() {
+                } else if last && *gone < 1 << *step {
+                    *self = Self::default();
+                } else if *gone > 0 {
+                    let next = if last { *step } else { *step + 1 };
+                    (*since, *step, *gone) = (now, next, 0);
                 }
             }
         }
@@ -251,9 +253,14 @@ impl Breaker {
             Self::HalfOpen { since, .. } => {
                 Verdict::Wait(since.checked_add(settings.cool_down).unwrap_or(Timestamp::MAX))
             }
-            Self::Ramp { gone, step, .. } if *gone < 1 << *step => Verdict::Pass,
-            Self::Ramp { since, .. } => {
-                Verdict::Wait(since.checked_add(settings.ramp_step()).unwrap_or(Timestamp::MAX))
+            Self::Ramp { since, gone, step, .. } => {
+                // Evenly over the step: who counts starts counts them by the minute.
+                let slot = settings.ramp_step().saturating_mul(*gone) / (1 << *step);
+                match since.checked_add(slot) {
+                    Ok(slot) if now >= slot && *gone < 1 << *step => Verdict::Pass,
+                    Ok(slot) => Verdict::Wait(slot),
+                    Err(_) => Verdict::Wait(Timestamp::MAX),
+                }
             }
         }
     }
@@ -329,15 +336,20 @@ mod tests {
         assert!(!breaker.fail(&settings, &"b".into(), at(104), at(104)), "not the canary");
         breaker.pass_time(&settings, at(110), |_, _| CanaryState::Through);
         let mut now = 110;
-        for step in 0..Breaker::RAMP_STEPS {
-            for n in 0..1 << step {
-                assert_eq!(breaker.ask(&settings, at(now)), Verdict::Pass, "step {step}, task {n}");
-                breaker.go(&"d".into(), at(now));
+        for step in 0..Breaker::RAMP_STEPS + 2 {
+            // The last step goes on while tasks wait.
+            let tasks = 1 << step.min(Breaker::RAMP_STEPS - 1);
+            for n in 0..tasks {
+                let slot = now + 20 * n / tasks;
+                assert_eq!(breaker.ask(&settings, at(slot + 1)), Verdict::Pass, "{step}, task {n}");
+                breaker.go(&"d".into(), at(slot + 1));
+                assert!(matches!(breaker.ask(&settings, at(slot)), Verdict::Wait(_)));
             }
-            assert!(matches!(breaker.ask(&settings, at(now)), Verdict::Wait(_)));
             now += 20;
             breaker.pass_time(&settings, at(now), |_, _| CanaryState::Gone);
         }
+        breaker.go(&"d".into(), at(now));
+        breaker.pass_time(&settings, at(now + 20), |_, _| CanaryState::Gone);
         assert_eq!(breaker, Breaker::default());
     }
 

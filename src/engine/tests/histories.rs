@@ -426,8 +426,8 @@ fn restored(memory: &Memory) -> Memory {
     }
     for (subject, rules) in &memory.progress {
         for (rule, progress) in rules {
-            let progress: Option<Progress> = Some(through(progress));
-            changes.progress.push((subject.clone(), rule.clone(), progress));
+            let progress: Progress = through(progress);
+            changes.progress.push((subject.clone(), rule.clone(), Some(progress)));
         }
     }
     for (rule, known) in &memory.rules {
