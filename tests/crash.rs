@@ -1,6 +1,4 @@
 //! The daemon's process is killed again and again while the server works on: nothing runs twice,
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test may fail so")]
-#![allow(clippy::items_after_statements, reason = "what is used once stands where it is used")]
 //! nothing is forgotten, nothing is counted twice.
 //!
 //! The child is this very test program, started anew with a variable set. It dies by SIGKILL at one

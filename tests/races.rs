@@ -1,6 +1,5 @@
 //! Races on purpose: tasks that change between the daemon's decision and its call are left alone.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test may fail so")]
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test may fail so")]
 
 mod common;
 
