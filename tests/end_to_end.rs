@@ -13,7 +13,8 @@ use taskwarden::engine::rule::Mode;
 use taskwarden::engine::task::Kind;
 use taskwarden::sandbox::scenario::{FlakyQueue, flaky_queue};
 use taskwarden::sandbox::{
-    Endpoint, Fault, FaultPlan, Flavour, Report, Sandbox, Settings, State, TaskReport, Trigger,
+    Endpoint, Fault, FaultPlan, Flavour, Phase, Report, Sandbox, Settings, State, TaskReport,
+    Trigger,
 };
 
 const RULES: &str = r"
@@ -200,4 +201,30 @@ async fn bad_line_ends_well(flavour: Flavour) {
     }
     assert!(rows.iter().all(|row| !matches!(row.outcome, Outcome::Planned | Outcome::Accepted)));
     assert!(report.calls.iter().filter(|call| call.fault.is_some()).count() > 100);
+}
+
+#[tokio::test]
+async fn one_stray_web_page_is_told_and_ends_no_kind() {
+    let (turned, told) = (Turned::new(), Told::default());
+    let sandbox: Sandbox = sandbox(settings(Flavour::OpenList), &turned).await;
+    let state = tempfile::tempdir().unwrap();
+    let daemon = daemon(config(&sandbox, "", RULES), state.path(), &turned, &told);
+    let mut watch = daemon.watch(&"home".into()).unwrap();
+    let kinds = |looked: Looked| {
+        let Looked::Done(done) = looked else { panic!("{looked:?}") };
+        done.0.kinds.len()
+    };
+    assert_eq!(kinds(watch.tick().await), 7);
+    for tick in 0..8 {
+        turned.turn(Duration::from_secs(10));
+        if tick % 2 == 0 {
+            sandbox.with_model(|model| {
+                model.faults().next_call(Endpoint::Undone, Fault::WrongHtml, Phase::Before);
+            });
+            assert_eq!(kinds(watch.tick().await), 6, "{}", told.text());
+        } else {
+            assert_eq!(kinds(watch.tick().await), 7, "{}", told.text());
+        }
+    }
+    assert!(told.text().contains("is left out of this tick"), "{}", told.text());
 }

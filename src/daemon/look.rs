@@ -21,6 +21,9 @@ const DISCOVER_EVERY: SignedDuration = SignedDuration::from_hours(1);
 /// An answer that took this long says little about the server's clock.
 const SLOW_ANSWER: std::time::Duration = std::time::Duration::from_secs(4);
 
+/// After how many looks in vain a kind that was there counts as gone.
+const MISSED_FOR_GOOD: u32 = 3;
+
 /// A difference of clocks that is not worth correcting: the `Date` header has whole seconds.
 const SKEW_FLOOR: SignedDuration = SignedDuration::from_secs(2);
 
@@ -36,6 +39,8 @@ pub struct Eye {
     discovered_at: Option<Timestamp>,
     skew: SignedDuration,
     unread: BTreeSet<Kind>,
+    /// How many looks for kinds in a row did not find a kind that was there.
+    missed: BTreeMap<Kind, u32>,
 }
 
 impl Eye {
@@ -59,6 +64,7 @@ impl Eye {
             discovered_at: None,
             skew: SignedDuration::ZERO,
             unread: BTreeSet::new(),
+            missed: BTreeMap::new(),
         }
     }
 
@@ -119,12 +125,12 @@ impl Eye {
                     list.tasks.sort_unstable_by(|a, b| a.id.cmp(&b.id));
                     kinds.insert(kind, list.tasks);
                 }
-                // It went with a change of the server, or a proxy's page only looks so.
-                Err(upstream::Error::KindAbsent { .. }) if self.kinds.len() > 1 => {
-                    self.kinds.remove(&kind);
-                    self.discovered_at = None;
-                }
                 Err(error) => {
+                    // The kind may have gone with a change of the server, or a page of a proxy only
+                    // looks so: the kinds are looked for anew.
+                    if matches!(error, upstream::Error::KindAbsent { .. }) {
+                        self.discovered_at = None;
+                    }
                     unread.insert(kind, error.to_string());
                     first_error.get_or_insert(error);
                 }
@@ -152,9 +158,22 @@ impl Eye {
 
     /// Takes in which kinds the server has; a look that was cut short tells less than a whole one.
     fn learn(&mut self, found: Discovery, now: Timestamp) {
-        let whole = found.unsure.is_empty();
+        let mut whole = found.unsure.is_empty();
         let mut kinds: BTreeSet<Kind> = found.kinds.into_iter().collect();
         kinds.extend(found.unsure.into_iter().filter(|kind| self.kinds.contains(kind)));
+        self.missed.retain(|kind, _| !kinds.contains(kind));
+        for kind in &self.kinds {
+            if kinds.contains(kind) {
+                continue;
+            }
+            // One stray web page is not the end of a kind that was there.
+            let times = self.missed.entry(kind.clone()).or_default();
+            *times += 1;
+            if *times < MISSED_FOR_GOOD {
+                kinds.insert(kind.clone());
+                whole = false;
+            }
+        }
         let flavour = match found.flavour {
             Flavour::Unknown => self.flavour,
             known => known,
