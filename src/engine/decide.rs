@@ -1096,6 +1096,8 @@ impl<'a> Evaluation<'a> {
             .into_iter()
             .map(|((subject, rule), progress)| (subject, rule, Some(progress)))
             .collect();
+        // Two decisions about the same are the same, to the last entry.
+        self.decision.memory.progress.sort_unstable_by(|a, b| (&a.0, &a.1).cmp(&(&b.0, &b.1)));
         (self.decision, trace)
     }
 }
