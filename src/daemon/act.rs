@@ -10,7 +10,7 @@ use jiff::{SignedDuration, Timestamp};
 use super::watch::Watch;
 use crate::engine::audit::{AuditRow, IntentId};
 use crate::engine::decide::{Planned, Target, recheck};
-use crate::engine::memory::{Answer, KindPending, Pending, Snapshot};
+use crate::engine::memory::{Answer, KindPending, Pending, Settling, Snapshot};
 use crate::engine::rule::{Action, Effect, Mode, RuleSet};
 use crate::engine::task::{Kind, RuleName, Task, TaskId};
 use crate::upstream::{self, Batch, Certainty, KindVerb, Verb};
@@ -80,7 +80,7 @@ impl Watch {
                 action: planned.action,
                 before: target.before.clone(),
                 at: now,
-                settles: self.settles(now),
+                settles: self.settling(now),
                 accepted: false,
             };
             self.memory.note_intent(group.kind, &target.id, pending);
@@ -238,7 +238,7 @@ impl Watch {
             intent: row.id,
             action: group.action,
             at: now,
-            settles: self.settles(now),
+            settles: self.settling(now),
             accepted: false,
         };
         self.memory.note_kind_intent(group.rule, group.kind, pending);
@@ -312,11 +312,13 @@ impl Watch {
         }
     }
 
-    /// Until when a call that goes out now may still be carried out when no answer comes.
-    fn settles(&self, now: Timestamp) -> Timestamp {
+    /// How long a call that goes out now may still be carried out when no answer comes.
+    fn settling(&self, now: Timestamp) -> Settling {
         let longest = self.request_timeout.saturating_mul(2) + Duration::from_secs(5);
-        let longest = SignedDuration::try_from(longest).unwrap_or(SignedDuration::MAX);
-        now.checked_add(longest).unwrap_or(Timestamp::MAX)
+        Settling {
+            from: now,
+            wait: SignedDuration::try_from(longest).unwrap_or(SignedDuration::MAX),
+        }
     }
 }
 

@@ -242,6 +242,7 @@ impl Watch {
     }
 
     fn note_away(&mut self, error: &upstream::Error) {
+        self.memory.note_away();
         let (since, times) = self.away.map_or((self.clock.now(), 1), |(at, times)| (at, times + 1));
         self.away = Some((since, times));
         // Said at once, and then ever more rarely.

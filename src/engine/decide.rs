@@ -561,6 +561,7 @@ impl<'a> Evaluation<'a> {
             (Some(ours), Some(seen)) => ours.min(seen),
             (ours, seen) => ours.or(seen)?,
         };
+        let first = first.max(progress.and_then(Progress::redriven).unwrap_or(first));
         let elapsed = Duration::try_from(self.tick.now.duration_since(first)).unwrap_or_default();
         (elapsed >= limit).then(|| {
             format!(
@@ -612,7 +613,15 @@ impl<'a> Evaluation<'a> {
         let left: Vec<Action> =
             rule.on_give_up.iter().copied().filter(|action| *action != Action::Notify).collect();
         let next = left.iter().copied().find(|action| action.fits(task.before.state));
-        progress.gave_up = Some(GaveUp { at: self.tick.now, why: why.to_owned(), left });
+        progress.gave_up = Some(GaveUp {
+            at: self.tick.now,
+            why: why.to_owned(),
+            left,
+            name: task.name.clone(),
+            error: task.error.clone(),
+            class: task.class.clone(),
+            dropped: false,
+        });
         self.progress.insert((task.subject.clone(), rule.name.clone()), progress);
         self.decision.give_ups.push(GiveUp {
             rule: rule.name.clone(),
@@ -642,13 +651,16 @@ impl<'a> Evaluation<'a> {
                 let failed = view.memory.failed_at.unwrap_or(view.memory.state_since).min(now);
                 (last.map_or(failed, |last| last.max(failed)), attempts.max(refused))
             }
-            Effect::Cancel | Effect::Remove => match last {
-                Some(last) => (last, attempts.max(refused).saturating_sub(1)),
-                None => match progress.and_then(|progress| progress.unsent) {
-                    Some(unsent) => (unsent.min(now), 0),
-                    None => return now,
-                },
-            },
+            Effect::Cancel | Effect::Remove => {
+                let unsent = progress.and_then(|progress| progress.unsent);
+                match (last, unsent) {
+                    (Some(last), _) => (last, attempts.max(refused).saturating_sub(1)),
+                    (None, Some(unsent)) => (unsent.min(now), 0),
+                    (None, None) => {
+                        return progress.and_then(Progress::redriven).map_or(now, |at| at.max(now));
+                    }
+                }
+            }
             Effect::None => return now,
         };
         let id = match subject {
@@ -668,7 +680,7 @@ impl<'a> Evaluation<'a> {
         let unsent = progress.and_then(|progress| progress.unsent).and_then(|at| {
             at.min(now).checked_add(rule.backoff.wait(0, draw(self.tick.seed, &parts))).ok()
         });
-        unsent.map_or(due, |unsent| due.max(unsent))
+        due.max(unsent.unwrap_or(due)).max(progress.and_then(Progress::redriven).unwrap_or(due))
     }
 
     /// Tells the rule's breaker of a failure it has not heard of; returns the breaker's key.

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::audit::{IntentId, Outcome};
 use super::breaker::Breaker;
+use super::class::Class;
 use super::rule::{Action, Effect};
 use super::task::{Fingerprint, Flavour, Kind, RuleName, ServerName, State, Task, TaskId};
 
@@ -43,6 +44,8 @@ pub struct Memory {
     pub rules: BTreeMap<RuleName, RuleMemory>,
     /// When each kind was last read whole by this process; not stored.
     looked: BTreeMap<Kind, Timestamp>,
+    /// The kinds whose last reading went well; not stored.
+    heard: BTreeSet<Kind>,
     dirty: Dirty,
 }
 
@@ -145,10 +148,27 @@ pub struct Pending {
     pub before: Fingerprint,
     /// When it was written down.
     pub at: Timestamp,
-    /// Until when a call whose answer is missing may still be carried out.
-    pub settles: Timestamp,
+    /// How long a call whose answer is missing may still be carried out.
+    pub settles: Settling,
     /// Whether the server said yes. Such an action is counted as an attempt already.
     pub accepted: bool,
+}
+
+/// How long a call whose answer is missing may still be carried out, while its server works.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Settling {
+    /// From when on the server was heard without a break; at first the moment of the call.
+    pub from: Timestamp,
+    /// For how long.
+    pub wait: SignedDuration,
+}
+
+impl Settling {
+    /// Whether a call that shows no sign of having been carried out by now never will be.
+    #[must_use]
+    pub fn is_over(&self, now: Timestamp) -> bool {
+        now.duration_since(self.from) >= self.wait
+    }
 }
 
 /// How far a rule has come with a task.
@@ -175,6 +195,9 @@ pub struct Progress {
     /// Set when the rule has let go of the task.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gave_up: Option<GaveUp>,
+    /// Set when a person has had the rule try the task anew after it had let go.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub redrive: Option<Redrive>,
     /// The look at the task that a `notify` or a dry run has spoken of, so that it speaks once.
     /// Always kept under the task's own subject, since two tasks of a name are two things to tell.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -206,6 +229,27 @@ pub struct GaveUp {
     /// The actions of `on_give_up` that are still to be done.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub left: Vec<Action>,
+    /// The task's name, secrets out.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub name: String,
+    /// Its error, secrets out.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub error: String,
+    /// The class of that error.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub class: Option<Class>,
+    /// Whether a person has taken it off the list of dead letters.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub dropped: bool,
+}
+
+/// That a person has had a rule try a task anew.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Redrive {
+    /// When that was asked for.
+    pub at: Timestamp,
+    /// How long after that it may begin, so that many do not begin at once.
+    pub after: SignedDuration,
 }
 
 #[allow(clippy::trivially_copy_pass_by_ref, reason = "serde hands a reference")]
@@ -265,8 +309,8 @@ pub struct KindPending {
     pub action: Action,
     /// When it was written down.
     pub at: Timestamp,
-    /// Until when a call whose answer is missing may still be carried out.
-    pub settles: Timestamp,
+    /// How long a call whose answer is missing may still be carried out.
+    pub settles: Settling,
     /// Whether the server said yes.
     pub accepted: bool,
 }
@@ -409,6 +453,7 @@ impl Memory {
             progress: HashMap::new(),
             rules: BTreeMap::new(),
             looked: BTreeMap::new(),
+            heard: BTreeSet::new(),
             dirty: Dirty::default(),
         }
     }
@@ -522,7 +567,13 @@ impl Memory {
     pub fn fold(&mut self, snapshot: &Snapshot, now: Timestamp) -> Vec<Judgement> {
         let mut judgements = Vec::new();
         self.pull_back(now);
+        for kind in snapshot.unread.keys() {
+            self.heard.remove(kind);
+        }
         for (kind, tasks) in &snapshot.kinds {
+            if self.heard.insert(kind.clone()) {
+                self.settle_anew(kind, now);
+            }
             let look = Glance {
                 kind,
                 flavour: snapshot.flavour,
@@ -563,7 +614,7 @@ impl Memory {
                 changed |= clamp_some(&mut task.first_failed_at);
                 changed |= clamp_some(&mut task.gone_since);
                 if let Some(pending) = &mut task.pending {
-                    changed |= pull_back_settling(&mut pending.at, &mut pending.settles, now);
+                    changed |= clamp(&mut pending.at) | clamp(&mut pending.settles.from);
                 }
                 if changed {
                     self.dirty.tasks.insert((kind.clone(), id.clone()));
@@ -576,6 +627,7 @@ impl Memory {
                 changed |= clamp_some(&mut progress.last_action) | clamp_some(&mut progress.unsent);
                 changed |= clamp_some(&mut progress.breaker_counted);
                 changed |= progress.gave_up.as_mut().is_some_and(|gave_up| clamp(&mut gave_up.at));
+                changed |= progress.redrive.as_mut().is_some_and(|redrive| clamp(&mut redrive.at));
                 changed |=
                     progress.noticed.as_mut().is_some_and(|noticed| clamp(&mut noticed.since));
                 if changed {
@@ -598,7 +650,7 @@ impl Memory {
             for kind in memory.kinds.values_mut() {
                 changed |= clamp_some(&mut kind.last_action);
                 if let Some(pending) = &mut kind.pending {
-                    changed |= pull_back_settling(&mut pending.at, &mut pending.settles, now);
+                    changed |= clamp(&mut pending.at) | clamp(&mut pending.settles.from);
                 }
             }
             if changed {
@@ -832,7 +884,7 @@ impl Memory {
                 (true, true) => {
                     (Outcome::Ineffective, "tasks that it was meant for are still there".to_owned())
                 }
-                (true, false) if now >= pending.settles => {
+                (true, false) if pending.settles.is_over(now) => {
                     (Outcome::Unknown, "no sign that it was carried out".to_owned())
                 }
                 (true, false) => continue,
@@ -920,17 +972,39 @@ impl Memory {
         }
     }
 
-    /// Drops what is remembered of rules that `keep` does not name.
-    pub fn retain_rules(&mut self, keep: impl Fn(&RuleName) -> bool) {
-        let gone: Vec<RuleName> = self.rules.keys().filter(|rule| !keep(rule)).cloned().collect();
-        for rule in gone {
-            self.rules.remove(&rule);
-            self.dirty.rules.insert(rule);
+    /// The server could not be read. What was sent to it may lie there until it works again.
+    pub fn note_away(&mut self) {
+        self.heard.clear();
+    }
+
+    /// A kind is read for the first time after nothing was heard of it: only now does the time run
+    /// after which a call without an answer counts as not carried out.
+    fn settle_anew(&mut self, kind: &Kind, now: Timestamp) {
+        for (id, task) in self.tasks.get_mut(kind).into_iter().flatten() {
+            if let Some(pending) = task.pending.as_mut().filter(|pending| !pending.accepted) {
+                pending.settles.from = now;
+                self.dirty.tasks.insert((kind.clone(), id.clone()));
+            }
+        }
+        for (rule, memory) in &mut self.rules {
+            let pending = memory.kinds.get_mut(kind).and_then(|kind| kind.pending.as_mut());
+            if let Some(pending) = pending.filter(|pending| !pending.accepted) {
+                pending.settles.from = now;
+                self.dirty.rules.insert(rule.clone());
+            }
         }
     }
 }
 
 impl Progress {
+    /// From when on the rule may try the task anew, if a person has asked for that; `give_up_after`
+    /// counts from then.
+    #[must_use]
+    pub fn redriven(&self) -> Option<Timestamp> {
+        let Redrive { at, after } = self.redrive.as_ref()?;
+        Some(at.checked_add(*after).unwrap_or(Timestamp::MAX))
+    }
+
     /// Whether the rule had let go already, so that this was what `on_give_up` asked for; that is
     /// done once, and is no attempt.
     fn bid_farewell(&mut self, action: Action) -> bool {
@@ -938,18 +1012,6 @@ impl Progress {
         gave_up.left.retain(|left| *left != action);
         true
     }
-}
-
-/// A moment of a call, and until when it may still be carried out: the second is as long after the
-/// first as it was.
-fn pull_back_settling(at: &mut Timestamp, settles: &mut Timestamp, now: Timestamp) -> bool {
-    if *at <= now {
-        return false;
-    }
-    let wait = settles.duration_since(*at);
-    *at = now;
-    *settles = now.checked_add(wait).unwrap_or(Timestamp::MAX);
-    true
 }
 
 /// One look at one kind.
@@ -1007,7 +1069,7 @@ fn judge(pending: &Pending, task: &Task, flavour: Flavour, now: Timestamp) -> Op
         return None;
     }
     let before = &pending.before;
-    let settled = now >= pending.settles;
+    let settled = pending.settles.is_over(now);
     let same_times = task.started == before.started && task.ended == before.ended;
     let same = task.state == before.state && same_times;
     let not_carried_out = |why: &str| {

@@ -11,7 +11,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::audit::IntentId;
 use super::decide::{Decision, Planned, Tick, decide};
-use super::memory::{Answer, KindPending, Memory, Pending, Snapshot};
+use super::memory::{Answer, KindPending, Memory, Pending, Settling, Snapshot};
 use super::rule::{Effect, Mode, RuleSet};
 use super::task::{Flavour, Kind, ServerName, State, Task, TaskId};
 
@@ -200,7 +200,8 @@ fn act(
     now: Timestamp,
     scenario: &Scenario,
 ) {
-    let (at, settles, action) = (now, now, planned.action);
+    let (at, action) = (now, planned.action);
+    let settles = Settling { from: now, wait: SignedDuration::ZERO };
     let flavour = scenario.flavour;
     let Some(target) = &planned.task else {
         let pending = KindPending { intent, action, at, settles, accepted: false };

@@ -10,7 +10,7 @@ use super::audit::IntentId;
 use super::backoff::{Backoff, Jitter};
 use super::breaker::{BreakerKey, BreakerSettings};
 use super::decide::{Decision, Tick, decide};
-use super::memory::{Answer, Memory, Pending, Snapshot};
+use super::memory::{Answer, Memory, Pending, Settling, Snapshot};
 use super::name::TaskName;
 use super::predicate::{Comparison, Leaf, Predicate, SpanField, Test, TextField};
 use super::rule::{Action, Identity, Limits, Mode, Rule, RuleSet};
@@ -157,7 +157,7 @@ impl World {
                     action,
                     before: target.before.clone(),
                     at: now,
-                    settles: at(seconds + 30),
+                    settles: Settling { from: at(seconds), wait: SignedDuration::from_secs(30) },
                     accepted: false,
                 };
                 self.memory.note_intent(&planned.kind, &target.id, pending);

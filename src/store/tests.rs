@@ -5,7 +5,7 @@ use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use proptest::prelude::*;
 use rusqlite::Connection;
 use serde_json::json;
@@ -18,8 +18,8 @@ use crate::engine::audit::{AuditRow, IntentId, Outcome};
 use crate::engine::breaker::Breaker;
 use crate::engine::class::Class;
 use crate::engine::memory::{
-    Changes, GaveUp, KindPending, KindProgress, Noticed, Paused, Pending, Progress, RuleMemory,
-    Subject, SucceededRun, TaskMemory,
+    Changes, GaveUp, KindPending, KindProgress, Noticed, Paused, Pending, Progress, Redrive,
+    RuleMemory, Settling, Subject, SucceededRun, TaskMemory,
 };
 use crate::engine::rule::{Action, Mode};
 use crate::engine::task::{Fingerprint, Kind, RuleName, ServerName, State, TaskId};
@@ -97,7 +97,7 @@ fn task(failed: i64) -> TaskMemory {
                 error: "boom".into(),
             },
             at: at(8),
-            settles: at(9),
+            settles: Settling { from: at(9), wait: SignedDuration::from_secs(65) },
             accepted: true,
         }),
     }
@@ -115,7 +115,12 @@ fn progress() -> Progress {
             at: at(3),
             why: "8 attempts".to_owned(),
             left: vec![Action::Notify],
+            name: "a film.mkv".to_owned(),
+            error: "too many requests".to_owned(),
+            class: Some(Class::Throttled),
+            dropped: true,
         }),
+        redrive: Some(Redrive { at: at(7), after: SignedDuration::from_secs(12) }),
         noticed: Some(Noticed { state: State::Failed, since: at(4), dry_run: true }),
         breaker_counted: Some(at(5)),
     }
@@ -132,7 +137,7 @@ fn rule() -> RuleMemory {
         intent: IntentId(4),
         action: Action::ClearDone,
         at: at(1),
-        settles: at(2),
+        settles: Settling { from: at(2), wait: SignedDuration::from_secs(65) },
         accepted: false,
     };
     RuleMemory {

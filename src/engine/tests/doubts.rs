@@ -6,6 +6,7 @@ use croner::Cron;
 use jiff::tz::TimeZone;
 
 use super::super::memory::Changes;
+use super::super::order::{DeadFilter, Order};
 use super::super::schedule::Schedule;
 use super::super::task::TaskId;
 use super::*;
@@ -537,4 +538,78 @@ fn a_canary_that_was_never_sent_lets_another_go() {
          310 #1 r: retry_some a attempt 1
          312 #2 r: retry_some b attempt 1",
     );
+}
+
+#[test]
+fn a_call_may_lie_in_a_server_that_is_away_and_counts_from_its_return() {
+    let mut world = World::new(vec![retry("r")]);
+    let list = [failed("a", 0, "x")];
+    world.tick(100, &list, &lost());
+    // It takes thirty seconds for a call to settle, but nothing was heard of the server in them.
+    world.memory.note_away();
+    world.tick(500, &list, &Answer::Accepted);
+    world.tick(529, &list, &Answer::Accepted);
+    assert_log(&world, "100 #1 r: retry_some a attempt 1");
+    world.tick(530, &list, &Answer::Accepted);
+    assert_log(
+        &world,
+        "100 #1 r: retry_some a attempt 1
+         530 #1 unknown: no answer came, and the task shows no sign that it was carried out
+         530 #2 r: retry_some a attempt 1",
+    );
+}
+
+#[test]
+fn what_was_given_up_is_tried_anew_when_a_person_asks_and_one_after_the_other() {
+    let mut once = retry("r");
+    once.max_attempts = Some(1);
+    once.give_up_after = Some(Duration::from_secs(3600));
+    let mut world = World::new(vec![once]);
+    let list = |at| vec![failed("a", at, "x"), failed("b", at, "x")];
+    world.tick(100, &list(0), &Answer::Accepted);
+    world.tick(110, &list(105), &Answer::Accepted);
+    let letters = world.memory.dead_letters();
+    assert_eq!(letters.len(), 2);
+    assert_eq!((letters[0].attempts, letters[0].error.as_str()), (1, "x"));
+    world.log.clear();
+    // Long after `give_up_after`: the time counts from the wish.
+    let which = DeadFilter { rule: Some("r".into()), ..DeadFilter::default() };
+    let order = Order::Redrive { which: which.clone(), every: SignedDuration::from_secs(60) };
+    assert_eq!(world.memory.obey(&order, at(9000)).len(), 2);
+    assert_eq!(world.memory.dead_letters(), []);
+    assert_eq!(world.memory.obey(&order, at(9000)), []);
+    world.tick(9001, &list(105), &Answer::Accepted);
+    world.tick(9059, &[failed("a", 9010, "x"), failed("b", 105, "x")], &Answer::Accepted);
+    world.tick(9060, &[failed("a", 9010, "x"), failed("b", 105, "x")], &Answer::Accepted);
+    assert_log(
+        &world,
+        "9001 #3 r: retry_some a attempt 1
+         9059 #3 effective: the task is failed
+         9059 r lets go of a: all 1 attempts are used up
+         9060 #4 r: retry_some b attempt 1",
+    );
+    // Put away, it stays given up and is not listed.
+    assert_eq!(world.memory.obey(&Order::Drop { which }, at(9070)).len(), 1);
+    assert_eq!(world.memory.dead_letters(), []);
+    world.tick(20_000, &[failed("a", 9010, "x")], &Answer::Accepted);
+    assert!(!world.log.contains("20000"), "{}", world.log);
+}
+
+#[test]
+fn a_paused_rule_waits_until_its_moment_or_until_it_is_resumed() {
+    let mut world = World::new(vec![retry("r")]);
+    let pause =
+        Order::Pause { rule: "r".into(), until: Some(at(500)), why: "the drive moves".to_owned() };
+    world.memory.obey(&pause, at(50));
+    world.tick(100, &[failed("a", 0, "x")], &Answer::Accepted);
+    assert_log(&world, "");
+    world.tick(500, &[failed("a", 0, "x")], &Answer::Accepted);
+    assert_log(&world, "500 #1 r: retry_some a attempt 1");
+    let mut world = World::new(vec![retry("r")]);
+    world.memory.obey(&pause, at(50));
+    let resume = Order::Resume { rule: "r".into() };
+    assert_eq!(world.memory.obey(&resume, at(90)).len(), 1);
+    assert_eq!(world.memory.obey(&resume, at(90)), []);
+    world.tick(100, &[failed("a", 0, "x")], &Answer::Accepted);
+    assert_log(&world, "100 #1 r: retry_some a attempt 1");
 }

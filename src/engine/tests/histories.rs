@@ -378,7 +378,7 @@ impl History {
                 action,
                 before: target.before.clone(),
                 at: now,
-                settles: at(self.seconds + 30),
+                settles: Settling { from: at(self.seconds), wait: SignedDuration::from_secs(30) },
                 accepted: false,
             };
             let (subject, rule) = (target.subject.clone(), planned.rule.clone());
