@@ -47,8 +47,14 @@ const LAYERS: &[Layer] = &[
         banned: &["rusqlite::", "reqwest::", "axum::"],
     },
     Layer {
+        name: "web",
+        imports: &["engine", "rules", "store", "telemetry", "daemon", "ambient"],
+        banned: &["rusqlite::"],
+    },
+    Layer {
         name: "cli",
         imports: &[
+            "web",
             "engine",
             "rules",
             "upstream",

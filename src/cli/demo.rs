@@ -220,7 +220,8 @@ impl Shown {
         // What is about to happen is told once it happened.
         let planned = matches!(event, Event::Acted(row)
             if row.outcome == Outcome::Planned && row.mode == Mode::Live);
-        if (event.level() == Level::Debug || planned) && !self.verbose {
+        let hidden = (event.level() == Level::Debug || planned) && !self.verbose;
+        if hidden || matches!(event, Event::Status(_)) {
             return;
         }
         let time =

@@ -4,6 +4,7 @@
 mod acquaintance;
 pub mod audit;
 pub mod check;
+pub mod dead;
 pub mod demo;
 pub mod described;
 pub mod doctor;
@@ -12,11 +13,15 @@ pub mod findings;
 pub mod live;
 pub mod match_;
 pub mod paths;
+pub mod pause;
 pub mod plan;
 pub mod reference;
+pub mod reload;
 pub mod run;
+mod running;
 pub mod schema;
 pub mod screen;
+pub mod status;
 pub mod test;
 
 use std::path::PathBuf;
@@ -96,6 +101,11 @@ enum Command {
     Explain(Box<explain::ExplainArgs>),
     Match(Box<match_::MatchArgs>),
     Audit(audit::AuditArgs),
+    Dead(dead::DeadArgs),
+    Status(status::StatusArgs),
+    Pause(pause::PauseArgs),
+    Resume(pause::ResumeArgs),
+    Reload(reload::ReloadArgs),
     Doctor(doctor::DoctorArgs),
     Schema(schema::SchemaArgs),
     Completions(reference::CompletionsArgs),
@@ -167,6 +177,11 @@ pub fn main(args: Args) -> Exit {
         Command::Explain(args) => explain::run(&common, &args),
         Command::Match(args) => match_::run(&common, &args),
         Command::Audit(args) => audit::run(&common, &args),
+        Command::Dead(args) => dead::run(&common, &args),
+        Command::Status(args) => status::run(&common, &args),
+        Command::Pause(args) => pause::pause(&common, &args),
+        Command::Resume(args) => pause::resume(&common, &args),
+        Command::Reload(args) => reload::run(&common, &args),
         Command::Doctor(args) => doctor::run(&common, &args),
         Command::Schema(args) => Ok(schema::run(&args)),
         Command::Completions(args) => Ok(reference::completions(&args)),

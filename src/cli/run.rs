@@ -7,7 +7,11 @@ use super::{Common, Exit, Failure, paths, runtime};
 use crate::ambient::Clock;
 use crate::daemon::reload::{FollowedFile, Poke};
 use crate::daemon::supervise::{Daemon, Options, StartError};
-use crate::telemetry::Sink;
+use crate::telemetry::metrics::Metrics;
+use crate::telemetry::status::Board;
+use crate::telemetry::{Event, Sink};
+use crate::web::routes::Desk;
+use crate::web::{listener, socket};
 
 /// Look after the servers: poll, decide, act, record
 ///
@@ -37,6 +41,10 @@ pub(super) fn run(common: &Common, args: &RunArgs) -> Result<Exit, Failure> {
     let runtime = runtime()?;
     let ended = runtime.block_on(async {
         let signals = Signals::listen()?;
+        let (board, metrics) = (Board::default(), Metrics::new(options.clock.clone()));
+        let sink = metrics.beside(&board.beside(&options.sink));
+        let (dir, clock) = (options.state_dir.clone(), options.clock.clone());
+        let options = Options { sink: sink.clone(), ..options };
         let daemon = Daemon::new(config, options).map_err(start)?;
         let followed = FollowedFile::new(&file.path, &file.text);
         let (poke, stopper) = (followed.poke(), daemon.stopper());
@@ -48,6 +56,14 @@ pub(super) fn run(common: &Common, args: &RunArgs) -> Result<Exit, Failure> {
             let away = daemon.run_once().await.map_err(start)?;
             return Ok(if away.is_empty() { Exit::Fine } else { Exit::Unreached });
         }
+        let (control, store) = (daemon.control(), daemon.store());
+        let desk = Desk { control, board, metrics, store, clock };
+        tokio::spawn(listener::follow(desk.clone(), sink.clone()));
+        tokio::spawn(async move {
+            if let Err(error) = socket::serve(&dir, desk).await {
+                sink.emit(&Event::ControlAway { error: error.to_string() });
+            }
+        });
         let path = file.path.display().to_string();
         daemon.run(Some((path, followed))).await.map_err(start)?;
         Ok(Exit::Fine)

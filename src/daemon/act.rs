@@ -48,6 +48,10 @@ impl Watch {
             if *self.stop.borrow() {
                 return;
             }
+            self.heed_all().await;
+            if self.memory.rules.get(group.rule).is_some_and(|rule| rule.paused.is_some()) {
+                continue;
+            }
             let go_on = if group.members.is_empty() {
                 self.act_on_kind(rules, snapshot, &group, actions).await
             } else {

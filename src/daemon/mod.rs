@@ -2,7 +2,9 @@
 
 pub mod act;
 pub mod audit_log;
+pub mod control;
 pub mod look;
 pub mod reload;
+mod standing;
 pub mod supervise;
 pub mod watch;

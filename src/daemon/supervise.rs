@@ -5,16 +5,19 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{mpsc, watch};
+use jiff::SignedDuration;
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::{JoinHandle, JoinSet};
 
 use super::audit_log::{self, AuditLog};
+use super::control::{Control, DaemonStatus, Done, OrderRequest, Refusal, Request, check_names};
 use super::reload::{self, Content, FollowedFile};
 use super::watch::{Looked, Watch, WatchSettings};
 use crate::ambient::Clock;
 use crate::engine::audit::{AuditRow, Outcome};
+use crate::engine::order::Order;
 use crate::engine::rule::{Mode, Rule, RuleSet};
-use crate::engine::task::ServerName;
+use crate::engine::task::{RuleName, ServerName};
 use crate::rules::{AuthConfig, Config, Finding, SecretRef, ServerConfig, Severity, Source};
 use crate::store::{OpenError, Store, StoreError, WriteBatch};
 use crate::telemetry::{Event, Sink};
@@ -100,12 +103,21 @@ pub struct Daemon {
     ending: Vec<JoinHandle<()>>,
     /// The rules file as it is now cannot be used.
     refused: bool,
+    requests: mpsc::Receiver<Request>,
+    control: Control,
+    status: watch::Sender<DaemonStatus>,
+    /// Who waits to hear what came of reading the rules file.
+    asked: Vec<oneshot::Sender<Result<String, String>>>,
 }
 
 struct Loop {
     stop: watch::Sender<bool>,
+    orders: mpsc::Sender<OrderRequest>,
     task: JoinHandle<()>,
 }
+
+/// How many orders of people may wait for a loop.
+const ORDERS: usize = 16;
 
 impl Daemon {
     /// Opens the store and makes the clients; nothing is sent yet.
@@ -124,6 +136,8 @@ impl Daemon {
         options.sink = log.beside(&options.sink);
         let (rules, _) = watch::channel(Arc::new(effective(&config, &options)));
         let (stop, _) = watch::channel(false);
+        let (ask, requests) = mpsc::channel(ORDERS);
+        let (status, seen) = watch::channel(status_of(&config, &options, None));
         Ok(Self {
             options,
             store,
@@ -136,6 +150,10 @@ impl Daemon {
             died: mpsc::unbounded_channel(),
             log,
             refused: false,
+            requests,
+            control: Control { requests: ask, status: seen },
+            status,
+            asked: Vec::new(),
         })
     }
 
@@ -143,6 +161,12 @@ impl Daemon {
     #[must_use]
     pub fn stopper(&self) -> watch::Sender<bool> {
         self.stop.clone()
+    }
+
+    /// A handle for what people ask of the daemon while it runs.
+    #[must_use]
+    pub fn control(&self) -> Control {
+        self.control.clone()
     }
 
     /// The store, for looking into it.
@@ -157,6 +181,8 @@ impl Daemon {
     ///
     /// When what the store remembers cannot be read at the start.
     pub async fn run(mut self, mut file: Option<(String, FollowedFile)>) -> Result<(), StartError> {
+        let path = file.as_ref().map(|(path, _)| path.clone());
+        self.status.send_modify(|status| status.config = path);
         self.options.sink.emit(&Event::Started {
             servers: self.config.servers.len(),
             rules: self.config.rules.rules.len(),
@@ -174,6 +200,7 @@ impl Daemon {
                     let path = file.as_ref().map_or_else(String::new, |(path, _)| path.clone());
                     self.reload(&path, content).await;
                 }
+                Some(request) = self.requests.recv() => self.serve(request, file.as_ref()),
                 Some(server) = self.died.1.recv() => {
                     self.loops.remove(&server);
                     self.options.sink.emit(&Event::LoopDied { server });
@@ -199,7 +226,8 @@ impl Daemon {
         let Some(server) = self.config.servers.iter().find(|known| known.name == *server) else {
             return Err(StartError::NoServers);
         };
-        self.watch_server(server, self.stop.subscribe())
+        // Nobody asks anything of a loop that is driven so.
+        self.watch_server(server, self.stop.subscribe(), mpsc::channel(1).1)
     }
 
     /// Looks at every server once and acts; tells which could not be reached, with why.
@@ -210,7 +238,7 @@ impl Daemon {
     pub async fn run_once(self) -> Result<Vec<(ServerName, String)>, StartError> {
         let mut ticks = JoinSet::new();
         for server in self.config.servers.clone() {
-            let mut watch = self.watch_server(&server, self.stop.subscribe())?;
+            let mut watch = self.watch(&server.name)?;
             ticks.spawn(async move {
                 let looked = watch.tick().await;
                 if !watch.can_write() {
@@ -230,6 +258,7 @@ impl Daemon {
         &self,
         server: &ServerConfig,
         stop: watch::Receiver<bool>,
+        orders: mpsc::Receiver<OrderRequest>,
     ) -> Result<Watch, StartError> {
         let Some(client) = self.clients.get(&server.name) else {
             return Err(StartError::NoServers);
@@ -243,6 +272,7 @@ impl Daemon {
             store: self.store.clone(),
             rules: self.rules.subscribe(),
             stop,
+            orders,
             clock: self.options.clock.clone(),
             sink: self.options.sink.clone(),
             seed: self.options.seed,
@@ -252,7 +282,8 @@ impl Daemon {
 
     fn start(&mut self, server: &ServerConfig) -> Result<(), StartError> {
         let (stop, receiver) = watch::channel(false);
-        let work = tokio::spawn(self.watch_server(server, receiver)?.run());
+        let (orders, waiting) = mpsc::channel(ORDERS);
+        let work = tokio::spawn(self.watch_server(server, receiver, waiting)?.run());
         let (died, name) = (self.died.0.clone(), server.name.clone());
         let task = tokio::spawn(async move {
             // A loop only ends so by a defect of ours; the server must not go unwatched for it.
@@ -260,7 +291,7 @@ impl Daemon {
                 let _ = died.send(name);
             }
         });
-        self.loops.insert(server.name.clone(), Loop { stop, task });
+        self.loops.insert(server.name.clone(), Loop { stop, orders, task });
         Ok(())
     }
 
@@ -282,6 +313,15 @@ impl Daemon {
             Ok(text) => self.take_over(path, &text).await,
         };
         let was_refused = std::mem::replace(&mut self.refused, taken.is_err());
+        let config = self.status.borrow().config.clone();
+        self.status.send_replace(DaemonStatus {
+            started: self.status.borrow().started,
+            ..status_of(&self.config, &self.options, config)
+        });
+        for asked in self.asked.drain(..) {
+            // Who asked may have gone.
+            let _ = asked.send(taken.clone());
+        }
         match taken {
             Err(findings) => {
                 let detail = findings.lines().next().unwrap_or_default().to_owned();
@@ -290,9 +330,9 @@ impl Daemon {
                 self.record_reload(Outcome::Rejected, reason, detail).await;
             }
             // Who asked, or was told that the file is broken, is told that all is well.
-            Ok(changed) if !changed && (was_refused || content.asked) => {
+            Ok(changes) if changes == UNCHANGED && (was_refused || content.asked) => {
                 self.options.sink.emit(&Event::Reloaded {
-                    changes: "nothing changed".to_owned(),
+                    changes,
                     revision: self.config.rules.revision.clone(),
                 });
             }
@@ -300,8 +340,8 @@ impl Daemon {
         }
     }
 
-    /// Whether anything changed, or why the text cannot be used.
-    async fn take_over(&mut self, path: &str, text: &str) -> Result<bool, String> {
+    /// What changed, or why the text cannot be used.
+    async fn take_over(&mut self, path: &str, text: &str) -> Result<String, String> {
         let loaded = crate::rules::load(Source {
             path,
             text,
@@ -319,7 +359,7 @@ impl Daemon {
         let changes = differences(&self.config, &config);
         if changes.is_empty() {
             self.config = config;
-            return Ok(false);
+            return Ok(UNCHANGED.to_owned());
         }
         // Loops of servers that went or changed end first, so that no two look after one server.
         // The others need not wait for that.
@@ -358,7 +398,41 @@ impl Daemon {
         if !stopped {
             self.start_missing();
         }
-        Ok(true)
+        Ok(changes)
+    }
+
+    /// Does what is asked of the daemon as a whole.
+    fn serve(&mut self, request: Request, file: Option<&(String, FollowedFile)>) {
+        match request {
+            Request::Reload(reply) => match file {
+                Some((_, file)) => {
+                    self.asked.push(reply);
+                    file.poke().read_now();
+                }
+                None => {
+                    let _ = reply.send(Err("this daemon follows no rules file".to_owned()));
+                }
+            },
+            Request::Order { server, order, reply } => {
+                let (servers, rules) = names(&self.config);
+                if let Err(refusal) = check_names(&order, server.as_ref(), &servers, &rules) {
+                    let _ = reply.send(Err(refusal));
+                    return;
+                }
+                let asked: Vec<ServerName> = server.map_or(servers, |server| vec![server]);
+                let loops: Vec<_> = asked
+                    .into_iter()
+                    .map(|server| {
+                        let orders = self.loops.get(&server).map(|one| one.orders.clone());
+                        (server, orders)
+                    })
+                    .collect();
+                // The loops may be waiting for their servers; the daemon does not wait with them.
+                tokio::spawn(async move {
+                    let _ = reply.send(pass_on(order, loops).await);
+                });
+            }
+        }
     }
 
     async fn record_reload(&self, outcome: Outcome, reason: &str, detail: String) {
@@ -384,6 +458,54 @@ impl Daemon {
         if let Err(error) = self.store.write(batch).await {
             self.options.sink.emit(&Event::StoreAway { error: error.to_string() });
         }
+    }
+}
+
+/// What a new content comes to that means the same as the old one.
+const UNCHANGED: &str = "nothing changed";
+
+/// Hands an order to loops, and gathers what they did.
+async fn pass_on(
+    order: Order,
+    loops: Vec<(ServerName, Option<mpsc::Sender<OrderRequest>>)>,
+) -> Result<Vec<Done>, Refusal> {
+    let asked = loops.into_iter().map(|(server, orders)| {
+        let order = order.clone();
+        async move {
+            let idle =
+                || Refusal::NotNow(format!("server `{server}` is not looked after just now"));
+            let (reply, answer) = oneshot::channel();
+            let orders = orders.ok_or_else(idle)?;
+            orders.send(OrderRequest { order, reply }).await.map_err(|_| idle())?;
+            let answer = answer.await.map_err(|_| idle())?;
+            answer.map_err(|why| Refusal::NotNow(format!("server `{server}`: {why}")))
+        }
+    });
+    let answers = futures_util::future::join_all(asked).await;
+    Ok(answers.into_iter().collect::<Result<Vec<_>, _>>()?.into_iter().flatten().collect())
+}
+
+fn names(config: &Config) -> (Vec<ServerName>, Vec<RuleName>) {
+    let servers = config.servers.iter().map(|server| server.name.clone());
+    (servers.collect(), config.rules.rules.iter().map(|rule| rule.name.clone()).collect())
+}
+
+fn status_of(config: &Config, options: &Options, path: Option<String>) -> DaemonStatus {
+    let (servers, rules) = names(config);
+    // A look asks each kind for two lists, four kinds at a time, and there are at most ten kinds or
+    // so; a call may take `timeout`, and what follows from a look some more of them.
+    let longest = config.servers.iter().map(|server| server.timeout.max(server.poll)).max();
+    let longest = longest.unwrap_or_default().saturating_mul(10) + Duration::from_secs(300);
+    DaemonStatus {
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        pid: std::process::id(),
+        started: options.clock.now(),
+        config: path,
+        revision: config.rules.revision.clone(),
+        servers,
+        rules,
+        listen: config.listen.clone(),
+        stuck_after: SignedDuration::try_from(longest).unwrap_or(SignedDuration::MAX),
     }
 }
 
@@ -498,6 +620,9 @@ fn differences(old: &Config, new: &Config) -> String {
     }
     if old.servers != new.servers {
         parts.push("servers changed".to_owned());
+    }
+    if old.listen != new.listen {
+        parts.push("listen changed".to_owned());
     }
     if old.audit_log != new.audit_log {
         parts.push("audit_log changed".to_owned());

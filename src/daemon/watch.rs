@@ -7,16 +7,19 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 
+use super::control::{Done, OrderRequest};
 use super::look::Eye;
-use crate::ambient::Clock;
+use super::standing;
+use crate::ambient::{Clock, monotonic};
 use crate::engine::audit::{AuditRow, IntentId, Outcome};
 use crate::engine::decide::{Decision, GiveUp, Planned, Tick, decide};
 use crate::engine::memory::{Memory, Snapshot};
 use crate::engine::rule::{Action, Mode, RuleSet};
-use crate::engine::task::{Kind, RuleName, ServerName};
+use crate::engine::task::{Flavour, Kind, RuleName, ServerName};
 use crate::store::{AuditFilter, OpenError, Store, WriteBatch};
+use crate::telemetry::status::{Away, ServerStatus};
 use crate::telemetry::{Event, Sink};
 use crate::upstream::{self, Client};
 
@@ -29,6 +32,7 @@ pub struct Watch {
     pub(super) store: Store,
     pub(super) rules: watch::Receiver<Arc<RuleSet>>,
     pub(super) stop: watch::Receiver<bool>,
+    orders: mpsc::Receiver<OrderRequest>,
     pub(super) clock: Clock,
     pub(super) sink: Sink,
     pub(super) seed: u64,
@@ -45,6 +49,7 @@ pub struct Watch {
     held: BTreeMap<RuleName, String>,
     quiet_polls: u32,
     login_memory: Option<serde_json::Value>,
+    status: ServerStatus,
     /// How many seconds of the clock pass in one real second; 1 but for sped-up runs.
     speed: f64,
 }
@@ -74,6 +79,8 @@ pub struct WatchSettings {
     pub rules: watch::Receiver<Arc<RuleSet>>,
     /// Turns true when the daemon ends.
     pub stop: watch::Receiver<bool>,
+    /// What people ask for.
+    pub orders: mpsc::Receiver<OrderRequest>,
     /// The time.
     pub clock: Clock,
     /// Where events go.
@@ -125,6 +132,19 @@ impl Watch {
         {
             settings.client.restore_login_memory(state);
         }
+        let status = ServerStatus {
+            server: settings.server.clone(),
+            time: settings.clock.now(),
+            look_seconds: 0.0,
+            flavour: Flavour::Unknown,
+            away: None,
+            store_works: true,
+            skew_seconds: 0,
+            tasks: BTreeMap::new(),
+            unread: BTreeMap::new(),
+            rules: Vec::new(),
+            due: Vec::new(),
+        };
         let eye = Eye::new(
             settings.server.clone(),
             settings.client.clone(),
@@ -137,6 +157,7 @@ impl Watch {
             store: settings.store,
             rules: settings.rules,
             stop: settings.stop,
+            orders: settings.orders,
             clock: settings.clock,
             sink: settings.sink,
             seed: settings.seed,
@@ -151,6 +172,7 @@ impl Watch {
             held: BTreeMap::new(),
             quiet_polls: 0,
             login_memory,
+            status,
             speed: settings.speed,
         })
     }
@@ -165,11 +187,15 @@ impl Watch {
                 Looked::Away(error) => self.pause_after_failure(error),
             };
             let wait = wait.div_f64(self.speed.max(f64::MIN_POSITIVE));
-            tokio::select! {
-                () = tokio::time::sleep(wait) => {}
+            let request = tokio::select! {
+                () = tokio::time::sleep(wait) => None,
                 _ = self.stop.wait_for(|stop| *stop) => return,
+                Some(request) = self.orders.recv() => Some(request),
                 // New rules are tried at once.
-                changed = self.rules.changed() => if changed.is_err() { return },
+                changed = self.rules.changed() => if changed.is_err() { return } else { None },
+            };
+            if let Some(request) = request {
+                self.heed(request).await;
             }
         }
     }
@@ -209,16 +235,28 @@ impl Watch {
 
     /// One look, and what follows from it.
     pub async fn tick(&mut self) -> Looked {
+        let began = monotonic();
         let mut stop = self.stop.clone();
         let snapshot = tokio::select! {
             snapshot = self.eye.look() => snapshot,
             _ = stop.wait_for(|stop| *stop) => return Looked::Stopped,
         };
+        let look_seconds = began.elapsed().as_secs_f64();
         let snapshot = match snapshot {
             Ok(snapshot) => snapshot,
             Err(error) => {
                 self.note_away(&error);
                 self.save_login_memory().await;
+                let (since, _) = self.away.unwrap_or((self.clock.now(), 1));
+                let away = Away { since, error: error.to_string() };
+                let rules = standing::rules(&self.rules.borrow(), &self.memory, None);
+                self.show(ServerStatus {
+                    look_seconds,
+                    away: Some(away),
+                    due: Vec::new(),
+                    rules,
+                    ..self.status.clone()
+                });
                 return Looked::Away(error);
             }
         };
@@ -238,7 +276,57 @@ impl Watch {
         if self.save().await {
             self.act(&rules, &snapshot, &decision.actions).await;
         }
+        self.show(ServerStatus {
+            look_seconds,
+            flavour: snapshot.flavour,
+            away: None,
+            skew_seconds: snapshot.skew.as_secs(),
+            tasks: standing::tasks(&snapshot),
+            unread: snapshot.unread.clone(),
+            rules: standing::rules(&rules, &self.memory, Some(&decision)),
+            due: standing::due(&snapshot, &decision, self.clock.now()),
+            ..self.status.clone()
+        });
         Looked::Done(Box::new((snapshot, decision)))
+    }
+
+    /// Tells how things stand.
+    fn show(&mut self, status: ServerStatus) {
+        self.status =
+            ServerStatus { time: self.clock.now(), store_works: !self.store_away, ..status };
+        self.sink.emit(&Event::Status(Arc::new(self.status.clone())));
+    }
+
+    /// Does what a person asks for, and writes it down.
+    pub(super) async fn heed(&mut self, OrderRequest { order, reply }: OrderRequest) {
+        let now = self.clock.now();
+        let revision = self.rules.borrow().revision.clone();
+        let obeyed = self.memory.obey(&order, now);
+        let done: Vec<Done> = obeyed
+            .into_iter()
+            .map(|obeyed| {
+                let id = self.store.next_intent_id();
+                let row = order.row(&obeyed, id, now, &self.memory.server, &revision);
+                self.sink.emit(&Event::Ordered(Box::new(row.clone())));
+                self.unwritten.rows.push(row);
+                Done::new(&self.memory.server, &order, obeyed)
+            })
+            .collect();
+        let answer = if self.save().await {
+            Ok(done)
+        } else {
+            Err("it holds, but could not be written down yet, and a restart would forget it"
+                .to_owned())
+        };
+        // Who asked may have gone.
+        let _ = reply.send(answer);
+    }
+
+    /// Does what people asked for meanwhile.
+    pub(super) async fn heed_all(&mut self) {
+        while let Ok(request) = self.orders.try_recv() {
+            self.heed(request).await;
+        }
     }
 
     fn note_away(&mut self, error: &upstream::Error) {

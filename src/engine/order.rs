@@ -5,8 +5,10 @@ use std::collections::BTreeSet;
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
+use super::audit::{AuditRow, IntentId, Outcome};
 use super::class::Class;
 use super::memory::{Memory, Paused, Redrive, Subject};
+use super::rule::Mode;
 use super::task::{Kind, RuleName, ServerName, TaskId};
 
 /// Something a person asks for, on one server.
@@ -50,6 +52,37 @@ impl Order {
             Self::Resume { .. } => "resume",
             Self::Redrive { .. } => "redrive",
             Self::Drop { .. } => "drop",
+        }
+    }
+
+    /// The audit row of one thing that was done.
+    #[must_use]
+    pub fn row(
+        &self,
+        obeyed: &Obeyed,
+        id: IntentId,
+        now: Timestamp,
+        server: &ServerName,
+        revision: &str,
+    ) -> AuditRow {
+        let letter = obeyed.letter.as_ref();
+        AuditRow {
+            id,
+            time: now,
+            server: server.clone(),
+            rule: Some(obeyed.rule.clone()),
+            action: self.name().to_owned(),
+            kind: letter.map(|letter| letter.kind.clone()),
+            task_id: letter.and_then(|letter| letter.task_id.clone()),
+            task_name: letter.map(|letter| letter.task_name.clone()),
+            attempt: None,
+            reason: obeyed.reason.clone(),
+            error: letter.map(|letter| letter.error.clone()).filter(|error| !error.is_empty()),
+            class: letter.and_then(|letter| letter.class.clone()),
+            mode: Mode::Live,
+            outcome: Outcome::Effective,
+            detail: "a person asked for it".to_owned(),
+            rules_revision: revision.to_owned(),
         }
     }
 }

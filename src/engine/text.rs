@@ -48,6 +48,12 @@ pub fn shorten(text: &str, max_chars: usize) -> Cow<'_, str> {
     Cow::Owned(format!("{}…", &text[..end]))
 }
 
+/// A count with its noun: `1 task`, `2 tasks`.
+#[must_use]
+pub fn plural(count: usize, one: &str, many: &str) -> String {
+    format!("{count} {}", if count == 1 { one } else { many })
+}
+
 /// A moment for people and logs: to the second, in UTC.
 #[must_use]
 pub fn moment(moment: jiff::Timestamp) -> String {

@@ -66,6 +66,8 @@ codes! {
     InvalidTimezone "invalid-timezone" Error "not an IANA time zone";
     InvalidHours "invalid-hours" Error "not hours of the day";
     InvalidUrl "invalid-url" Error "not an address of a server";
+    InvalidAddress "invalid-address" Error "not an address to listen on";
+    OpenListener "open-listener" Error "an address that everyone reaches, without a token";
     UrlCredentials "url-credentials" Error "a user or password inside a URL";
     UnknownValue "unknown-value" Error "a word that the key does not take";
     UnknownAction "unknown-action" Error "an action that does not exist";

@@ -128,6 +128,24 @@ pub(super) const TOP: &[Key] = &[
         Form::Text,
         "A file to which every action is appended, one JSON object a line.",
     ),
+    key(
+        "listen",
+        Form::Map(LISTEN),
+        "Where metrics (`/metrics`) and health checks (`/healthz`, `/readyz`) are served; nowhere by default.",
+    ),
+];
+
+pub(super) const LISTEN: &[Key] = &[
+    key(
+        "address",
+        Form::Text,
+        "An IP address and a port, such as `127.0.0.1:9790`; a port alone is on this machine only.",
+    ),
+    key(
+        "token",
+        Form::Secret,
+        "What callers must send as `Authorization: Bearer TOKEN`; needed on an address that others reach. With one, `POST /-/reload` works too.",
+    ),
 ];
 
 pub(super) const SERVER: &[Key] = &[

@@ -155,6 +155,16 @@ pub(super) fn page(code: Code) -> Page {
             "servers:\n  - name: home\n    url: 127.0.0.1:5244\n    token: { env: TOKEN }",
             "servers:\n  - name: home\n    url: http://127.0.0.1:5244\n    token: { env: TOKEN }",
         ),
+        Code::InvalidAddress => of(
+            "`listen` takes an IP address and a port. A name would have to be looked up, and could lead elsewhere tomorrow. A port alone is on this machine only.",
+            "listen: { address: 'nas.lan:9790' }",
+            "listen: { address: '127.0.0.1:9790' }",
+        ),
+        Code::OpenListener => of(
+            "The metrics tell the names of servers and rules, and the daemon can be told to read its rules anew. On an address that other machines reach, callers must therefore show a token.",
+            "listen: { address: '0.0.0.0:9790' }",
+            "listen: { address: '0.0.0.0:9790', token: { env: TASKWARDEN_TOKEN } }",
+        ),
         Code::UrlCredentials => of(
             "A user or a password inside an address gets into logs and error messages. Give them under keys of their own.",
             "servers:\n  - name: home\n    url: http://admin:secret@127.0.0.1:5244\n    token: { env: TOKEN }",

@@ -127,6 +127,7 @@ pub(super) enum Place {
     Backoff,
     Limits,
     Breaker,
+    Listen,
     TestFile,
     Case,
     Actor,
@@ -147,6 +148,7 @@ impl Place {
             Self::Backoff => keys::BACKOFF,
             Self::Limits => keys::LIMITS,
             Self::Breaker => keys::BREAKER,
+            Self::Listen => keys::LISTEN,
             Self::TestFile => cases::FILE,
             Self::Case => cases::CASE,
             Self::Actor => cases::ACTOR,
@@ -167,6 +169,7 @@ impl Place {
             Self::Backoff => "`backoff`",
             Self::Limits => "`limits`",
             Self::Breaker => "`breaker`",
+            Self::Listen => "`listen`",
             Self::TestFile => "a test file",
             Self::Case => "a test",
             Self::Actor => "a task",
@@ -203,6 +206,7 @@ impl Place {
             }
             Self::Actor => &[(Self::Step, "it belongs in a step, under `timeline:`")],
             Self::Secret
+            | Self::Listen
             | Self::TestFile
             | Self::Case
             | Self::Step

@@ -22,6 +22,9 @@ pub(super) fn revision(config: &Config, classes: &str) -> String {
         let _ = writeln!(text, "server {server}");
     }
     let _ = writeln!(text, "audit_log {:?}", config.audit_log);
+    let listen =
+        config.listen.as_ref().map(|listen| (listen.address, listen.token.as_ref().map(secret)));
+    let _ = writeln!(text, "listen {listen:?}");
     let _ = writeln!(text, "classes {classes}");
     for rule in &rules.rules {
         let schedule = rule.schedule.as_ref().map(|schedule| {
@@ -57,12 +60,15 @@ pub(super) fn revision(config: &Config, classes: &str) -> String {
     })
 }
 
-fn server(server: &super::ServerConfig) -> String {
-    let secret = |secret: &SecretRef| match secret {
+fn secret(secret: &SecretRef) -> String {
+    match secret {
         SecretRef::Env(name) => format!("env {name:?}"),
         SecretRef::File(path) => format!("file {:?}", path.display().to_string()),
         SecretRef::Literal(_) => "literal".to_owned(),
-    };
+    }
+}
+
+fn server(server: &super::ServerConfig) -> String {
     let auth = match &server.auth {
         AuthConfig::Token(token) => format!("token {}", secret(token)),
         AuthConfig::Password { username, password, totp } => {

@@ -280,7 +280,7 @@ impl Reader<'_> {
         })
     }
 
-    fn secret(&mut self, at: At<'_>) -> Option<SecretRef> {
+    pub(super) fn secret(&mut self, at: At<'_>) -> Option<SecretRef> {
         if !matches!(at.node.value, Value::Map(_)) {
             self.secrets.push(at.node.span);
             let message = format!(

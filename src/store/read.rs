@@ -103,22 +103,19 @@ impl Reader {
         Ok(states.map_err(|cause| cause.at(&self.path))?.pop())
     }
 
-    /// The actions meant in earnest that were written down and have no outcome, oldest first. At the
-    /// start of a daemon nobody knows whether they were sent.
+    /// The servers that rules have dealt with.
     ///
     /// # Errors
     /// As [`Reader::load`].
-    pub fn open_intents(&self, server: &ServerName) -> Result<Vec<AuditRow>, StoreError> {
-        let mut rows = Vec::new();
-        let sql = format!(
-            "SELECT {AUDIT_COLUMNS} FROM audit \
-             WHERE server = ?1 AND mode = 'live' AND outcome = 'planned' ORDER BY id"
-        );
-        self.audit_rows(&sql, &[Value::from(server.to_string())], &mut |row| {
-            rows.push(row);
-            ControlFlow::Continue(())
-        })?;
-        Ok(rows)
+    pub fn servers(&self) -> Result<Vec<ServerName>, StoreError> {
+        let load = || {
+            let sql = "SELECT server FROM progress UNION SELECT server FROM rule ORDER BY 1";
+            let mut statement = self.connection.prepare(sql)?;
+            let rows =
+                statement.query_map((), |row| Ok(ServerName::from(row.get_ref(0)?.as_str()?)))?;
+            rows.collect::<Result<Vec<_>, _>>().map_err(Cause::from)
+        };
+        load().map_err(|cause: Cause| cause.at(&self.path))
     }
 
     /// The audit rows that match, by time.

@@ -349,7 +349,15 @@ async fn an_outcome_is_filled_in_and_closes_the_intent() {
     let dry = AuditRow { mode: Mode::DryRun, ..row(3) };
     let elsewhere = AuditRow { server: "other".into(), ..row(4) };
     store.write(rows(vec![row(1), row(2), dry, elsewhere, event(5)])).await.unwrap();
-    let open = || ids(&store.reader().unwrap().open_intents(&home()).unwrap());
+    let open = || {
+        let filter = AuditFilter {
+            server: Some(home()),
+            mode: Some(Mode::Live),
+            outcomes: vec![Outcome::Planned],
+            ..AuditFilter::default()
+        };
+        ids(&store.reader().unwrap().audit(&filter).unwrap())
+    };
     assert_eq!(open(), [1, 2]);
 
     store.write(outcome(1, Outcome::Rejected, "404 task not found")).await.unwrap();

@@ -1,11 +1,16 @@
 //! What happens, as one event type: the log line, the demo's screen and (later) the metrics are
 //! made from it.
 
+pub mod metrics;
+pub mod status;
+
 use std::fmt;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use jiff::Timestamp;
 
+use self::status::ServerStatus;
 use crate::engine::audit::{AuditRow, Outcome};
 use crate::engine::predicate::format_duration;
 use crate::engine::rule::Mode;
@@ -77,6 +82,22 @@ pub enum Event {
         /// How many of those wait for something that comes by itself within hours (a backoff, room
         /// in a limit, the effect of the last action), with the actions of this look.
         due: usize,
+    },
+    /// How a server stands after a look, also a failed one. Shown on request only.
+    Status(Arc<ServerStatus>),
+    /// A person asked for something, and it was done.
+    Ordered(Box<AuditRow>),
+    /// Nobody can ask the running daemon anything.
+    ControlAway {
+        /// Why.
+        error: String,
+    },
+    /// The address that `listen:` names cannot be had.
+    ListenAway {
+        /// The address.
+        address: SocketAddr,
+        /// Why.
+        error: String,
     },
     /// A server's clock differs from ours.
     ClockSkew {
@@ -154,7 +175,7 @@ impl Event {
     #[must_use]
     pub fn level(&self) -> Level {
         match self {
-            Self::Polled { .. } => Level::Debug,
+            Self::Polled { .. } | Self::Status(_) => Level::Debug,
             Self::ServerAway { .. }
             | Self::StoreAway { .. }
             | Self::ReloadRefused { .. }
@@ -162,6 +183,8 @@ impl Event {
             | Self::LoopDied { .. } => Level::Error,
             Self::KindUnread { .. }
             | Self::GaveUp { .. }
+            | Self::ControlAway { .. }
+            | Self::ListenAway { .. }
             | Self::ClockSkew { .. }
             | Self::Breaker { open_until: Some(_), .. } => Level::Warn,
             Self::Acted(row) => match row.outcome {
@@ -213,7 +236,16 @@ impl fmt::Display for Event {
                     "{server}: its clock is {by} {word} ours; its times are corrected for that"
                 )
             }
-            Self::Acted(row) | Self::GaveUp { row, .. } => write_row(f, row),
+            Self::Acted(row) | Self::GaveUp { row, .. } | Self::Ordered(row) => write_row(f, row),
+            Self::Status(status) => write!(f, "{}: looked at", status.server),
+            Self::ListenAway { address, error } => write!(
+                f,
+                "no metrics and health checks on {address}, which cannot be had: {error}; it is \
+                 tried again"
+            ),
+            Self::ControlAway { error } => {
+                write!(f, "status, pause, reload and the like will not reach this daemon: {error}")
+            }
             Self::Breaker { server, rule, key, open_until: Some(until) } => {
                 write!(
                     f,
@@ -298,6 +330,7 @@ impl Sink {
     #[must_use]
     pub fn log() -> Self {
         Self::new(|event| match event.level() {
+            _ if matches!(event, Event::Status(_)) => {}
             Level::Debug => tracing::debug!("{event}"),
             Level::Info => tracing::info!("{event}"),
             Level::Warn => tracing::warn!("{event}"),

@@ -1,0 +1,251 @@
+//! `dead`: what rules gave up, to be tried again or put away.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+
+use anyhow::anyhow;
+use jiff::SignedDuration;
+
+use super::pause::tell;
+use super::{Common, Exit, Failure, Format, paths, running, screen};
+use crate::daemon::control::Done;
+use crate::engine::memory::Memory;
+use crate::engine::order::{DeadFilter, DeadLetter, Order};
+use crate::engine::task::{ServerName, TaskId};
+use crate::engine::text::{plural, printable, shorten};
+use crate::store::Reader;
+
+/// What rules gave up: list it, try it again, or put it away
+#[derive(Debug, clap::Args)]
+pub struct DeadArgs {
+    #[command(subcommand)]
+    command: DeadCommand,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum DeadCommand {
+    /// Show what was given up, grouped by cause
+    List(ListArgs),
+    /// Have the rules try it anew, one after the other, through all their gates
+    Redrive(RedriveArgs),
+    /// Put it away: it stays given up, and is not listed any more
+    Drop(DropArgs),
+}
+
+/// Which of it.
+#[derive(Debug, clap::Args)]
+struct Which {
+    /// Only of this server
+    #[arg(long, value_name = "NAME")]
+    server: Option<String>,
+    /// Only what this rule gave up
+    #[arg(long, value_name = "NAME")]
+    rule: Option<String>,
+    /// Only with an error of this class
+    #[arg(long, value_name = "CLASS")]
+    class: Option<String>,
+    /// Only tasks of this kind
+    #[arg(long, value_name = "KIND")]
+    kind: Option<String>,
+    /// Only the task with this id
+    #[arg(long, value_name = "ID")]
+    task: Option<String>,
+}
+
+#[derive(Debug, clap::Args)]
+struct ListArgs {
+    #[command(flatten)]
+    which: Which,
+}
+
+#[derive(Debug, clap::Args)]
+struct RedriveArgs {
+    #[command(flatten)]
+    which: Which,
+    /// All of it
+    #[arg(long)]
+    all: bool,
+    /// How fast: so many in so long, such as `5/min`
+    #[arg(long, value_name = "RATE", default_value = "5/min")]
+    rate: String,
+}
+
+#[derive(Debug, clap::Args)]
+struct DropArgs {
+    #[command(flatten)]
+    which: Which,
+    /// All of it
+    #[arg(long)]
+    all: bool,
+}
+
+impl Which {
+    fn server(&self) -> Option<ServerName> {
+        self.server.as_deref().map(Into::into)
+    }
+
+    fn filter(&self) -> DeadFilter {
+        DeadFilter {
+            rule: self.rule.as_deref().map(Into::into),
+            class: self.class.as_deref().map(Into::into),
+            kind: self.kind.as_deref().map(Into::into),
+            task: self.task.as_deref().map(Into::into),
+        }
+    }
+
+    /// Nothing is done to all of it by leaving something out.
+    fn or_all(&self, all: bool) -> Result<DeadFilter, Failure> {
+        let filter = self.filter();
+        if all || self.server.is_some() || filter != DeadFilter::default() {
+            return Ok(filter);
+        }
+        let error = anyhow!("say which, by --rule, --class, --kind, --task or --server, or --all");
+        Err(Failure::new(Exit::Usage, error))
+    }
+}
+
+pub(super) fn run(common: &Common, args: &DeadArgs) -> Result<Exit, Failure> {
+    match &args.command {
+        DeadCommand::List(args) => list(common, &args.which),
+        DeadCommand::Redrive(args) => {
+            let which = args.which.or_all(args.all)?;
+            let every = parse_rate(&args.rate)
+                .map_err(|why| Failure::new(Exit::Usage, anyhow!("--rate: {why}")))?;
+            let done =
+                running::order(common, args.which.server(), Order::Redrive { which, every })?;
+            finish(common, &done, "tries again");
+            Ok(Exit::Fine)
+        }
+        DeadCommand::Drop(args) => {
+            let which = args.which.or_all(args.all)?;
+            let done = running::order(common, args.which.server(), Order::Drop { which })?;
+            finish(common, &done, "has put away");
+            Ok(Exit::Fine)
+        }
+    }
+}
+
+fn finish(common: &Common, done: &[Done], what: &str) {
+    tell(common, done, &|done| {
+        let name = done.task_name.as_deref().filter(|name| !name.is_empty());
+        let name = name.or(done.task_id.as_ref().map(TaskId::as_str)).unwrap_or("a task");
+        let rule = printable(done.rule.as_str());
+        format!("{}: rule `{rule}` {what} {}", done.server, printable(name))
+    });
+    if done.is_empty() {
+        screen::say("nothing that was given up and is still listed is meant");
+    }
+}
+
+/// How long there is between two at a rate such as `5/min`.
+fn parse_rate(text: &str) -> Result<SignedDuration, String> {
+    let wrong = || format!("`{text}` is no rate; write one like `5/min`, `100/h` or `1/10s`");
+    let (count, per) = text.split_once('/').ok_or_else(wrong)?;
+    let count: i32 = count.trim().parse().map_err(|_| wrong())?;
+    let per = match per.trim() {
+        "s" | "sec" | "second" => SignedDuration::from_secs(1),
+        "m" | "min" | "minute" => SignedDuration::from_mins(1),
+        "h" | "hour" => SignedDuration::from_hours(1),
+        "d" | "day" => SignedDuration::from_hours(24),
+        other => crate::rules::parse_duration(other)
+            .ok()
+            .and_then(|length| SignedDuration::try_from(length).ok())
+            .ok_or_else(wrong)?,
+    };
+    if count < 1 {
+        return Err(wrong());
+    }
+    per.checked_div(count).ok_or_else(wrong)
+}
+
+/// The same cause: the same server, rule, class and give-up, numbers aside.
+type Cause = (String, String, String, String);
+
+fn list(common: &Common, which: &Which) -> Result<Exit, Failure> {
+    let config = |error: anyhow::Error| Failure::new(Exit::Config, error);
+    let reader = Reader::open(&paths::state_dir(common)?).map_err(|error| config(error.into()))?;
+    let filter = which.filter();
+    let wanted = which.server();
+    let mut letters = Vec::new();
+    for server in reader.servers().map_err(|error| config(error.into()))? {
+        if wanted.as_ref().is_some_and(|wanted| *wanted != server) {
+            continue;
+        }
+        let mut memory = Memory::new(server.clone());
+        memory.restore(reader.load(&server).map_err(|error| config(error.into()))?);
+        letters.extend(memory.dead_letters().into_iter().filter(|letter| filter.takes(letter)));
+    }
+    if common.format == Format::Json {
+        for letter in &letters {
+            screen::print(&serde_json::to_string(letter).unwrap_or_default());
+        }
+        return Ok(Exit::Fine);
+    }
+    if letters.is_empty() {
+        screen::print("nothing is given up");
+    } else {
+        screen::print(human(&letters).trim_end());
+    }
+    Ok(Exit::Fine)
+}
+
+fn human(letters: &[DeadLetter]) -> String {
+    let mut groups: BTreeMap<Cause, Vec<&DeadLetter>> = BTreeMap::new();
+    for letter in letters {
+        let class = letter.class.as_ref().map_or("no error", |class| class.as_str());
+        let why = letter.reason.split(|c: char| c.is_ascii_digit()).next().unwrap_or_default();
+        let cause =
+            (letter.server.to_string(), letter.rule.to_string(), class.to_owned(), why.to_owned());
+        groups.entry(cause).or_default().push(letter);
+    }
+    let mut groups: Vec<_> = groups.into_iter().collect();
+    groups.sort_by_key(|(_, letters)| std::cmp::Reverse(letters.len()));
+    let mut text = String::new();
+    for ((server, rule, class, _), letters) in groups {
+        let last = letters[letters.len() - 1];
+        let _ = writeln!(
+            text,
+            "{server}: rule `{}`, {class}: {}, last because {}",
+            printable(&rule),
+            plural(letters.len(), "task", "tasks"),
+            printable(&last.reason),
+        );
+        if !last.error.is_empty() {
+            let _ = writeln!(text, "  error: {}", printable(&shorten(&last.error, 200)));
+        }
+        for letter in letters {
+            let id = letter.task_id.as_ref().map_or_else(String::new, |id| format!(" ({id})"));
+            let gone = if letter.gone { "; no longer listed" } else { "" };
+            let _ = writeln!(
+                text,
+                "  {}  {} {}{}{gone}",
+                screen::local_time(letter.time),
+                letter.kind,
+                printable(&letter.task_name),
+                printable(&id),
+            );
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rates_are_so_many_in_so_long() {
+        for (text, millis) in [
+            ("5/min", 12_000),
+            ("1/10s", 10_000),
+            ("100/h", 36_000),
+            ("2 / s", 500),
+            ("1/d", 86_400_000),
+        ] {
+            assert_eq!(parse_rate(text), Ok(SignedDuration::from_millis(millis)), "{text}");
+        }
+        for text in ["", "5", "0/min", "-1/min", "five/min", "5/", "5/fortnight", "99999999999/s"] {
+            assert!(parse_rate(text).is_err(), "{text}");
+        }
+    }
+}
