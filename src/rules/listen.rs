@@ -1,6 +1,6 @@
 //! `listen:`: where the metrics and the health checks are served.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use core::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use super::codes::Code;
 use super::reader::{At, Place, Reader, shorten};

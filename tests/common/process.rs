@@ -106,7 +106,11 @@ impl Home {
     pub fn state_bytes(&self) -> Vec<u8> {
         let mut bytes = Vec::new();
         for entry in std::fs::read_dir(self.state()).unwrap() {
-            bytes.extend(std::fs::read(entry.unwrap().path()).unwrap());
+            let path = entry.unwrap().path();
+            // The socket is none.
+            if path.is_file() {
+                bytes.extend(std::fs::read(path).unwrap());
+            }
         }
         bytes
     }
