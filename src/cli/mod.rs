@@ -3,6 +3,7 @@
 
 mod acquaintance;
 pub mod audit;
+pub mod backup;
 pub mod check;
 pub mod demo;
 pub mod described;
@@ -17,6 +18,7 @@ pub mod reference;
 pub mod run;
 pub mod schema;
 pub mod screen;
+pub mod self_test;
 pub mod test;
 
 use std::path::PathBuf;
@@ -96,7 +98,9 @@ enum Command {
     Explain(Box<explain::ExplainArgs>),
     Match(Box<match_::MatchArgs>),
     Audit(audit::AuditArgs),
+    Backup(backup::BackupArgs),
     Doctor(doctor::DoctorArgs),
+    SelfTest(self_test::SelfTestArgs),
     Schema(schema::SchemaArgs),
     Completions(reference::CompletionsArgs),
     Man(reference::ManArgs),
@@ -167,7 +171,9 @@ pub fn main(args: Args) -> Exit {
         Command::Explain(args) => explain::run(&common, &args),
         Command::Match(args) => match_::run(&common, &args),
         Command::Audit(args) => audit::run(&common, &args),
+        Command::Backup(args) => backup::run(&common, &args),
         Command::Doctor(args) => doctor::run(&common, &args),
+        Command::SelfTest(args) => self_test::run(&common, &args),
         Command::Schema(args) => Ok(schema::run(&args)),
         Command::Completions(args) => Ok(reference::completions(&args)),
         Command::Man(args) => reference::man(&args),

@@ -53,6 +53,8 @@ pub(super) enum Form {
     DurationOrNone,
     /// A size in bytes.
     Size,
+    /// A size in bytes, or `none`.
+    SizeOrNone,
     /// A whole number from this on.
     Count(u32),
     /// A whole number from this on, or `none`.
@@ -127,6 +129,24 @@ pub(super) const TOP: &[Key] = &[
         "audit_log",
         Form::Text,
         "A file to which every action is appended, one JSON object a line.",
+    ),
+    key(
+        "retention",
+        Form::Map(RETENTION),
+        "How long the store keeps what was done; old rows go in small steps once an hour.",
+    ),
+];
+
+pub(super) const RETENTION: &[Key] = &[
+    key(
+        "audit",
+        Form::DurationOrNone,
+        "How long audit rows are kept, 1h to 10 years, or `none` for ever; default 90d.",
+    ),
+    key(
+        "size",
+        Form::SizeOrNone,
+        "How large the store may grow before the oldest rows go, 16MiB to 1TiB, or `none` for no limit; default 500MiB.",
     ),
 ];
 

@@ -22,6 +22,7 @@ pub(super) fn revision(config: &Config, classes: &str) -> String {
         let _ = writeln!(text, "server {server}");
     }
     let _ = writeln!(text, "audit_log {:?}", config.audit_log);
+    let _ = writeln!(text, "retention {:?}", config.retention);
     let _ = writeln!(text, "classes {classes}");
     for rule in &rules.rules {
         let schedule = rule.schedule.as_ref().map(|schedule| {
