@@ -153,3 +153,18 @@ fn what_does_not_work_is_named() {
     }
     assert!(ran.out.contains("install the package `ca-certificates`"), "{ran:#?}");
 }
+
+#[test]
+fn all_manual_pages_are_written_at_once() {
+    let home = Home::new();
+    let ran = run(home.taskwarden(&["man", "--dir", "pages"]));
+    assert_eq!(ran.code, Some(2), "{ran:#?}");
+    assert!(ran.err.contains("`pages`"), "{ran:#?}");
+    std::fs::create_dir(home.file("pages")).unwrap();
+    let ran = run(home.taskwarden(&["man", "--dir", "pages"]));
+    assert_eq!((ran.code, ran.out.as_str()), (Some(0), ""), "{ran:#?}");
+    for page in ["taskwarden.1", "taskwarden-run.1"] {
+        let text = std::fs::read_to_string(home.file("pages").join(page)).unwrap();
+        assert!(text.contains(".SH SYNOPSIS"), "{page}: {text}");
+    }
+}
