@@ -51,10 +51,10 @@ mkdir -p "$man"
 "$program" man --dir "$man"
 gzip -9n "$man"/*.1
 
-complete() { mkdir -p "$tree/$(dirname "$2")"; "$program" completions "$1" >"$tree/$2"; }
-complete bash usr/share/bash-completion/completions/taskwarden
-complete zsh usr/share/zsh/vendor-completions/_taskwarden
-complete fish usr/share/fish/vendor_completions.d/taskwarden.fish
+completions() { mkdir -p "$tree/$(dirname "$2")"; "$program" completions "$1" >"$tree/$2"; }
+completions bash usr/share/bash-completion/completions/taskwarden
+completions zsh usr/share/zsh/vendor-completions/_taskwarden
+completions fish usr/share/fish/vendor_completions.d/taskwarden.fish
 
 # To begin with, the example's rules only say what they would do.
 mkdir -p "$tree/etc/taskwarden"
