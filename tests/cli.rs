@@ -71,6 +71,8 @@ fn the_help_says_what_there_is() {
         "explain",
         "match",
         "audit",
+        "backup",
+        "self-test",
         "schema",
         "completions",
         "man",

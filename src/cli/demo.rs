@@ -11,7 +11,7 @@ use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 
 use super::{Common, Exit, Failure, findings, paths, runtime, screen};
-use crate::ambient::{Clock, monotonic};
+use crate::ambient::{Clock, monotonic, random_u64};
 use crate::daemon::reload::FollowedFile;
 use crate::daemon::supervise::{Daemon, Options};
 use crate::engine::audit::Outcome;
@@ -64,7 +64,21 @@ struct Tally {
 }
 
 /// A folder that is gone when it is dropped.
-struct ScratchFolder(PathBuf);
+pub(super) struct ScratchFolder(pub(super) PathBuf);
+
+impl ScratchFolder {
+    /// A new one among the system's temporary files. Others may write there too, so its name cannot be
+    /// guessed, and nothing that is there already is used.
+    pub(super) fn make(what: &str) -> anyhow::Result<Self> {
+        let path = std::env::temp_dir().join(format!("taskwarden-{what}-{:016x}", random_u64()));
+        let mut builder = std::fs::DirBuilder::new();
+        std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+        builder
+            .create(&path)
+            .with_context(|| format!("the folder `{}` cannot be made", path.display()))?;
+        Ok(Self(path))
+    }
+}
 
 impl Drop for ScratchFolder {
     fn drop(&mut self) {
@@ -85,11 +99,7 @@ pub(super) fn run(common: &Common, args: &DemoArgs) -> Result<Exit, Failure> {
         screen::say(&findings::human(&loaded, screen::colored_talk(common)));
         return Err(Failure::new(Exit::Config, anyhow!("`{path}` cannot be used")));
     };
-    let scratch = std::env::temp_dir().join(format!("taskwarden-demo-{}", std::process::id()));
-    std::fs::create_dir_all(&scratch)
-        .with_context(|| format!("the folder `{}` cannot be made", scratch.display()))
-        .map_err(|error| Failure::new(Exit::Config, error))?;
-    let scratch = ScratchFolder(scratch);
+    let scratch = ScratchFolder::make("demo").map_err(|error| Failure::new(Exit::Config, error))?;
     let followed = explicit.then(|| FollowedFile::new(path.as_ref(), &text));
     runtime()?.block_on(async {
         let clock = fast_clock(demo_start(), f64::from(args.speed));
@@ -153,7 +163,7 @@ fn demo_start() -> Timestamp {
 }
 
 /// A clock that starts at `start` and runs `speed` times as fast as time does.
-fn fast_clock(start: Timestamp, speed: f64) -> Clock {
+pub(super) fn fast_clock(start: Timestamp, speed: f64) -> Clock {
     let began = monotonic();
     Clock::from_fn(move || {
         let passed = began.elapsed().mul_f64(speed);

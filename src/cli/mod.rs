@@ -3,6 +3,7 @@
 
 mod acquaintance;
 pub mod audit;
+pub mod backup;
 pub mod check;
 pub mod dead;
 pub mod demo;
@@ -21,6 +22,7 @@ pub mod run;
 mod running;
 pub mod schema;
 pub mod screen;
+pub mod self_test;
 pub mod status;
 pub mod test;
 
@@ -106,7 +108,9 @@ enum Command {
     Pause(pause::PauseArgs),
     Resume(pause::ResumeArgs),
     Reload(reload::ReloadArgs),
+    Backup(backup::BackupArgs),
     Doctor(doctor::DoctorArgs),
+    SelfTest(self_test::SelfTestArgs),
     Schema(schema::SchemaArgs),
     Completions(reference::CompletionsArgs),
     Man(reference::ManArgs),
@@ -182,7 +186,9 @@ pub fn main(args: Args) -> Exit {
         Command::Pause(args) => pause::pause(&common, &args),
         Command::Resume(args) => pause::resume(&common, &args),
         Command::Reload(args) => reload::run(&common, &args),
+        Command::Backup(args) => backup::run(&common, &args),
         Command::Doctor(args) => doctor::run(&common, &args),
+        Command::SelfTest(args) => self_test::run(&common, &args),
         Command::Schema(args) => Ok(schema::run(&args)),
         Command::Completions(args) => Ok(reference::completions(&args)),
         Command::Man(args) => reference::man(&args),

@@ -1,5 +1,8 @@
 //! `completions` and `man`: the command line, told to shells and to `man`.
 
+use std::path::PathBuf;
+
+use anyhow::Context as _;
 use clap::CommandFactory as _;
 
 use super::{Args, Exit, Failure, screen};
@@ -21,6 +24,9 @@ pub struct CompletionsArgs {
 pub struct ManArgs {
     /// The page of this command
     command: Option<String>,
+    /// Write all pages into this folder instead, for packages
+    #[arg(long, value_name = "DIR", conflicts_with = "command")]
+    dir: Option<PathBuf>,
 }
 
 pub(super) fn completions(args: &CompletionsArgs) -> Exit {
@@ -32,6 +38,12 @@ pub(super) fn completions(args: &CompletionsArgs) -> Exit {
 
 pub(super) fn man(args: &ManArgs) -> Result<Exit, Failure> {
     let mut program = Args::command();
+    if let Some(dir) = &args.dir {
+        clap_mangen::generate_to(program, dir)
+            .with_context(|| format!("the pages cannot be written into `{}`", dir.display()))
+            .map_err(|error| Failure::new(Exit::Usage, error))?;
+        return Ok(Exit::Fine);
+    }
     // Fills in what the commands take over from the program.
     program.build();
     let mut text = Vec::new();

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Timestamp};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::{JoinHandle, JoinSet};
 
@@ -18,8 +18,10 @@ use crate::engine::audit::{AuditRow, Outcome};
 use crate::engine::order::Order;
 use crate::engine::rule::{Mode, Rule, RuleSet};
 use crate::engine::task::{RuleName, ServerName};
-use crate::rules::{AuthConfig, Config, Finding, SecretRef, ServerConfig, Severity, Source};
-use crate::store::{OpenError, Store, StoreError, WriteBatch};
+use crate::rules::{
+    AuthConfig, Config, Finding, Retention, SecretRef, ServerConfig, Severity, Source,
+};
+use crate::store::{Keep, OpenError, Pruned, Store, StoreError, WriteBatch};
 use crate::telemetry::{Event, Sink};
 use crate::upstream::{Auth, BuildError, Client, ClientSettings, SecretError, SecretSource};
 
@@ -30,6 +32,9 @@ const GRACE: Duration = Duration::from_secs(9);
 
 /// How often it is tried again to begin with a server whose memory could not be read.
 const START_AGAIN: Duration = Duration::from_secs(10);
+
+/// How often old rows are taken out of the store, from the start on.
+const PRUNE_EVERY: Duration = Duration::from_secs(3600);
 
 /// The server under which the daemon's own doings stand in the audit log.
 const SELF: &str = "-";
@@ -49,6 +54,13 @@ pub struct Options {
     pub seed: u64,
     /// How many seconds of `clock` pass in one real second; 1 but for sped-up runs.
     pub speed: f64,
+}
+
+impl Options {
+    /// How long a time of `clock` really takes.
+    fn real(&self, time: Duration) -> Duration {
+        time.div_f64(self.speed.max(f64::MIN_POSITIVE)).max(Duration::from_millis(1))
+    }
 }
 
 /// Why the daemon cannot start with this configuration.
@@ -192,6 +204,8 @@ impl Daemon {
             self.start(&server)?;
         }
         let mut stop = self.stop.subscribe();
+        let mut prune = tokio::time::interval(self.options.real(PRUNE_EVERY));
+        prune.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             let waiting = self.loops.len() < self.config.servers.len();
             tokio::select! {
@@ -206,6 +220,14 @@ impl Daemon {
                     self.options.sink.emit(&Event::LoopDied { server });
                 }
                 () = tokio::time::sleep(START_AGAIN), if waiting => self.start_missing(),
+                _ = prune.tick() => {
+                    // Beside this loop, which must hear of a stop or a reload meanwhile.
+                    tokio::spawn(prune_store(
+                        self.store.clone(),
+                        keep(&self.config.retention, self.options.clock.now()),
+                        self.options.sink.clone(),
+                    ));
+                }
             }
         }
         self.options.sink.emit(&Event::Stopping);
@@ -251,6 +273,8 @@ impl Daemon {
             });
         }
         let looks: Result<Vec<_>, _> = ticks.join_all().await.into_iter().collect();
+        let keep = keep(&self.config.retention, self.options.clock.now());
+        prune_store(self.store.clone(), keep, self.options.sink.clone()).await;
         Ok(looks?.into_iter().flatten().collect())
     }
 
@@ -509,6 +533,20 @@ fn status_of(config: &Config, options: &Options, path: Option<String>) -> Daemon
     }
 }
 
+/// What the store keeps at a moment.
+fn keep(retention: &Retention, now: Timestamp) -> Keep {
+    let since = retention.audit.and_then(|age| now.checked_sub(age).ok());
+    Keep { audit_since: since, size: retention.size }
+}
+
+async fn prune_store(store: Store, keep: Keep, sink: Sink) {
+    match store.prune(keep).await {
+        Ok(Pruned { rows: 0, bytes: 0 }) | Err(StoreError::Stopped) => {}
+        Ok(Pruned { rows, bytes }) => sink.emit(&Event::Pruned { rows, bytes }),
+        Err(error) => sink.emit(&Event::NotPruned { error: error.to_string() }),
+    }
+}
+
 async fn next_content(file: &mut Option<(String, FollowedFile)>) -> Content {
     match file {
         Some((_, file)) => file.changed().await,
@@ -626,6 +664,9 @@ fn differences(old: &Config, new: &Config) -> String {
     }
     if old.audit_log != new.audit_log {
         parts.push("audit_log changed".to_owned());
+    }
+    if old.retention != new.retention {
+        parts.push("retention changed".to_owned());
     }
     if parts.is_empty() && old.rules.revision != new.rules.revision {
         parts.push("order, classes or modes changed".to_owned());

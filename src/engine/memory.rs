@@ -772,6 +772,7 @@ impl Memory {
             listed.iter().map(|task| &task.id).collect();
         let mut closed = Vec::new();
         let mut forgotten = Vec::new();
+        let mut kept = 0;
         for (id, memory) in tasks.iter_mut().filter(|(id, _)| !present.contains(id)) {
             // A task may slip between the reading of the two lists once; twice it is gone.
             let seen_gone = memory.gone_since.is_some();
@@ -791,7 +792,21 @@ impl Memory {
                 }
             } else if memory.gone_since.is_some_and(|since| now.duration_since(since) > KEEP_GONE) {
                 forgotten.push(id.clone());
+            } else {
+                kept += 1;
             }
+        }
+        if kept > MOST_GONE {
+            let mut gone: Vec<(Timestamp, &TaskId)> = tasks
+                .iter()
+                .filter(|(id, memory)| memory.pending.is_none() && !present.contains(id))
+                .filter_map(|(id, memory)| Some((memory.gone_since?, id)))
+                .filter(|(since, _)| *since < now)
+                .collect();
+            gone.sort_unstable();
+            // Some more than need be, so that not every look has to sort.
+            let many = kept - MOST_GONE + MOST_GONE / 20;
+            forgotten.extend(gone.into_iter().take(many).map(|(_, id)| id.clone()));
         }
         for (id, verdict) in closed {
             self.close(kind, &id, verdict, now, judgements);
@@ -1048,6 +1063,10 @@ fn dropped_at_once(task: &Task) -> bool {
 /// How long the memory of a task that left the lists is kept: servers that restart can bring back
 /// what was deleted just before (CONTRACT.md).
 const KEEP_GONE: SignedDuration = SignedDuration::from_hours(7 * 24);
+
+/// Of how many such tasks of a kind it is kept; those that left last stay. A server writes its list
+/// down whenever it is quiet, so only the latest can come back; and thousands may come and go in a day.
+const MOST_GONE: usize = 20_000;
 
 /// What a look tells of an action.
 struct Verdict {

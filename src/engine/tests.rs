@@ -468,3 +468,24 @@ fn the_breaker_leaves_a_failing_mount_alone() {
          340 #2 ineffective: the task stayed as it was",
     );
 }
+
+#[test]
+fn of_the_tasks_that_left_only_so_many_are_remembered() {
+    let mut world = World::new(Vec::new());
+    let many: Vec<Task> = (0..21_000).map(|n| failed(&format!("early-{n:05}"), 1, "x")).collect();
+    let last = [failed("late", 1, "x")];
+    let listed: Vec<Task> = many.iter().chain(&last).cloned().collect();
+    world.tick(10, &listed, &Answer::Accepted);
+    world.memory.saved();
+    world.tick(20, &last, &Answer::Accepted);
+    let count = |world: &World| world.memory.tasks[&Kind::Copy].len();
+    // Once does not count: a task may slip between two lists.
+    assert_eq!(count(&world), 21_001);
+    world.memory.saved();
+    world.tick(30, &[], &Answer::Accepted);
+    assert_eq!(count(&world), 19_000);
+    assert!(world.memory.task(&Kind::Copy, &"late".into()).is_some());
+    // The store lets go of them too.
+    let gone = world.memory.changes().tasks.iter().filter(|(.., task)| task.is_none()).count();
+    assert_eq!(gone, 2_001);
+}

@@ -53,6 +53,8 @@ pub(super) enum Form {
     DurationOrNone,
     /// A size in bytes.
     Size,
+    /// A size in bytes, or `none`.
+    SizeOrNone,
     /// A whole number from this on.
     Count(u32),
     /// A whole number from this on, or `none`.
@@ -133,6 +135,11 @@ pub(super) const TOP: &[Key] = &[
         Form::Map(LISTEN),
         "Where metrics (`/metrics`) and health checks (`/healthz`, `/readyz`) are served; nowhere by default.",
     ),
+    key(
+        "retention",
+        Form::Map(RETENTION),
+        "How long the store keeps what was done; old rows go in small steps once an hour.",
+    ),
 ];
 
 pub(super) const LISTEN: &[Key] = &[
@@ -145,6 +152,19 @@ pub(super) const LISTEN: &[Key] = &[
         "token",
         Form::Secret,
         "What callers must send as `Authorization: Bearer TOKEN`; needed on an address that others reach. With one, `POST /-/reload` works too.",
+    ),
+];
+
+pub(super) const RETENTION: &[Key] = &[
+    key(
+        "audit",
+        Form::DurationOrNone,
+        "How long audit rows are kept, 1h to 10 years, or `none` for ever; default 90d.",
+    ),
+    key(
+        "size",
+        Form::SizeOrNone,
+        "How large the store may grow before the oldest rows go, 16MiB to 1TiB, or `none` for no limit; default 500MiB.",
     ),
 ];
 

@@ -15,6 +15,7 @@ mod online;
 mod pages;
 mod patterns;
 mod reader;
+mod retention;
 mod revision;
 mod rule;
 mod schema;
@@ -31,6 +32,7 @@ pub use codes::{Code, UnknownCode};
 pub use finding::{Finding, Related, Severity, Span};
 pub use listen::ListenConfig;
 pub use online::{Sighting, hold_against};
+pub use retention::Retention;
 pub use schema::schema;
 pub use servers::{AuthConfig, SecretRef, ServerConfig};
 
@@ -84,6 +86,8 @@ pub struct Config {
     pub audit_log: Option<PathBuf>,
     /// Where metrics and health checks are served.
     pub listen: Option<ListenConfig>,
+    /// How long the store keeps what was done.
+    pub retention: Retention,
 }
 
 /// A size as rules files write it (`10GiB`), in bytes.
@@ -148,6 +152,10 @@ impl Reader<'_> {
         let mode = fields.get("mode").and_then(|at| self.word(at, &modes())).unwrap_or(Mode::Live);
         let audit_log = fields.get("audit_log").and_then(|at| self.path(at));
         let listen = fields.get("listen").and_then(|at| self.listen(at));
+        let retention = match fields.get("retention") {
+            Some(at) => self.retention(at),
+            None => Retention::default(),
+        };
         let servers = match fields.get("servers") {
             Some(at) => self.servers(at),
             None => Vec::new(),
@@ -185,7 +193,7 @@ impl Reader<'_> {
             servers.iter().map(|server| (server.name.clone(), server.mode)).collect();
         let rules = drafts.into_iter().map(|draft| draft.rule).collect();
         let rules = RuleSet { rules, classes: table, mode, server_modes, revision: String::new() };
-        let mut config = Config { servers, rules, audit_log, listen };
+        let mut config = Config { servers, rules, audit_log, listen, retention };
         config.rules.revision = revision::revision(&config, &shown_classes);
         Some(config)
     }

@@ -78,7 +78,7 @@ impl<'n> At<'n> {
     }
 
     /// Whether the value lifts a limit: `none` or `unlimited`.
-    fn is_none(self) -> bool {
+    pub(super) fn is_none(self) -> bool {
         self.plain_text().is_some_and(|text| keys::NONE.contains(&text))
     }
 }
@@ -128,6 +128,7 @@ pub(super) enum Place {
     Limits,
     Breaker,
     Listen,
+    Retention,
     TestFile,
     Case,
     Actor,
@@ -149,6 +150,7 @@ impl Place {
             Self::Limits => keys::LIMITS,
             Self::Breaker => keys::BREAKER,
             Self::Listen => keys::LISTEN,
+            Self::Retention => keys::RETENTION,
             Self::TestFile => cases::FILE,
             Self::Case => cases::CASE,
             Self::Actor => cases::ACTOR,
@@ -170,6 +172,7 @@ impl Place {
             Self::Limits => "`limits`",
             Self::Breaker => "`breaker`",
             Self::Listen => "`listen`",
+            Self::Retention => "`retention`",
             Self::TestFile => "a test file",
             Self::Case => "a test",
             Self::Actor => "a task",
@@ -186,7 +189,9 @@ impl Place {
                 (Self::Rule, "it belongs in a rule, or under `defaults:` for all of them"),
                 (Self::Server, "it belongs in a server, under `servers:`"),
             ],
-            Self::Server => &[(Self::Top, "it belongs at the top level of the file")],
+            Self::Server | Self::Retention => {
+                &[(Self::Top, "it belongs at the top level of the file")]
+            }
             Self::Defaults => &[
                 (Self::Rule, "each rule says this for itself"),
                 (Self::Backoff, "it belongs under `backoff:`"),
@@ -447,6 +452,37 @@ impl<'a> Reader<'a> {
             return Some(Bound::Lifted);
         }
         self.duration(at, SHORTEST, LONGEST).map(Bound::Set)
+    }
+
+    /// A size from `min` to `max`, which are given with their names.
+    pub(super) fn size(
+        &mut self,
+        at: At<'_>,
+        (min, min_name): (u64, &str),
+        (max, max_name): (u64, &str),
+        help: &str,
+    ) -> Option<u64> {
+        let text = self.text(at)?;
+        match values::size(text) {
+            Ok(size) => {
+                #[allow(
+                    clippy::cast_possible_truncation,
+                    clippy::cast_sign_loss,
+                    reason = "a size is not negative, and one out of range saturates"
+                )]
+                let size = size as u64;
+                if (min..=max).contains(&size) {
+                    return Some(size);
+                }
+                let message = format!("`{}` lies between {min_name} and {max_name}", at.key);
+                self.report(Code::OutOfRange, at.span, message).help(help);
+                None
+            }
+            Err(fault) => {
+                self.fault(at, fault);
+                None
+            }
+        }
     }
 
     pub(super) fn count(&mut self, at: At<'_>, min: u32) -> Option<u32> {

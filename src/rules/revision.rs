@@ -25,6 +25,7 @@ pub(super) fn revision(config: &Config, classes: &str) -> String {
     let listen =
         config.listen.as_ref().map(|listen| (listen.address, listen.token.as_ref().map(secret)));
     let _ = writeln!(text, "listen {listen:?}");
+    let _ = writeln!(text, "retention {:?}", config.retention);
     let _ = writeln!(text, "classes {classes}");
     for rule in &rules.rules {
         let schedule = rule.schedule.as_ref().map(|schedule| {

@@ -73,6 +73,7 @@ fn form(form: Form) -> Value {
         Form::Duration => json!({ "type": "string", "pattern": DURATION }),
         Form::DurationOrNone => or_none(&json!({ "type": "string", "pattern": DURATION })),
         Form::Size => json!({ "type": "string", "pattern": SIZE }),
+        Form::SizeOrNone => or_none(&json!({ "type": "string", "pattern": SIZE })),
         Form::Count(min) => json!({ "type": "integer", "minimum": min }),
         Form::CountOrNone(min) => or_none(&json!({ "type": "integer", "minimum": min })),
         Form::Factor => json!({ "type": "number", "minimum": 1, "maximum": 100 }),

@@ -159,7 +159,10 @@ impl Reader<'_> {
         };
         let ca_file = fields.get("ca_file").and_then(|at| self.path(at));
         let max_body = match fields.get("max_body") {
-            Some(at) => self.body_size(at),
+            Some(at) => {
+                let (min, max) = ((1 << 20, "1MiB"), (4 << 30, "4GiB"));
+                self.size(at, min, max, "256MiB is right for most")
+            }
             None => Some(256 << 20),
         };
         let kinds = match fields.get("kinds") {
@@ -208,28 +211,6 @@ impl Reader<'_> {
         self.report(Code::UnknownKind, at.span, message)
             .help("kinds are written as in the API's paths: small letters, digits and `_`");
         None
-    }
-
-    fn body_size(&mut self, at: At<'_>) -> Option<u64> {
-        const MIB: f64 = 1_048_576.0;
-        let text = self.text(at)?;
-        match values::size(text) {
-            #[allow(
-                clippy::cast_possible_truncation,
-                clippy::cast_sign_loss,
-                reason = "the range is looked at first"
-            )]
-            Ok(size) if (MIB..=4096.0 * MIB).contains(&size) => Some(size as u64),
-            Ok(_) => {
-                let message = format!("`{}` lies between 1MiB and 4GiB", at.key);
-                self.report(Code::OutOfRange, at.span, message).help("256MiB is right for most");
-                None
-            }
-            Err(fault) => {
-                self.fault(at, fault);
-                None
-            }
-        }
     }
 
     fn auth(&mut self, fields: &Fields<'_>, span: Span) -> Option<AuthConfig> {

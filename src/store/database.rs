@@ -31,7 +31,7 @@ pub(super) fn create_folder(dir: &Path) -> Result<(), Cause> {
 }
 
 /// Options that make a new file readable by this user alone.
-fn private() -> OpenOptions {
+pub(super) fn private() -> OpenOptions {
     let mut options = OpenOptions::new();
     options.read(true).write(true).create(true);
     #[cfg(unix)]
@@ -110,6 +110,7 @@ pub(super) fn open(path: &Path, migrations: &[&str]) -> Result<Connection, OpenE
     if found > known {
         return Err(OpenError::Newer { path: path.to_owned(), found, known });
     }
+    give_back_room(&connection).map_err(at)?;
     prepare(&connection).map_err(at)?;
     if found < known {
         migrate(&mut connection, path, migrations, found).map_err(at)?;
@@ -168,6 +169,24 @@ fn layout(connection: &Connection, path: &Path) -> Result<u32, OpenError> {
     }
 }
 
+/// Has the file shrink when rows go. That must be said before the first table is made; a file that
+/// was made without is written anew.
+fn give_back_room(connection: &Connection) -> Result<(), Cause> {
+    const INCREMENTAL: i64 = 2;
+    let mode: i64 = connection.pragma_query_value(None, "auto_vacuum", |row| row.get(0))?;
+    if mode != INCREMENTAL {
+        connection.execute_batch("PRAGMA auto_vacuum = incremental; VACUUM")?;
+    }
+    Ok(())
+}
+
+/// Writes the database into a file that is empty, as it is at this moment and without free pages.
+pub(super) fn copy_into(connection: &Connection, path: &Path) -> Result<(), Cause> {
+    // As bytes, since a path need not be Unicode.
+    connection.execute("VACUUM INTO CAST(?1 AS TEXT)", [path.as_os_str().as_encoded_bytes()])?;
+    Ok(())
+}
+
 /// Sets up a connection that writes.
 fn prepare(connection: &Connection) -> Result<(), Cause> {
     if connection.is_readonly(rusqlite::MAIN_DB)? {
@@ -206,9 +225,7 @@ fn migrate(
         let copy = path.with_extension(format!("db.v{found}.bak"));
         // One that is there is of a migration that did not come to its end.
         let file = private().truncate(true).open(&copy)?;
-        // As bytes, since a path need not be Unicode.
-        connection
-            .execute("VACUUM INTO CAST(?1 AS TEXT)", [copy.as_os_str().as_encoded_bytes()])?;
+        copy_into(connection, &copy)?;
         file.sync_all()?;
     }
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;

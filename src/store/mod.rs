@@ -6,15 +6,19 @@
 //! A state folder holds `taskwarden.db` (with `-wal` and `-shm` beside it), `lock`, and after a change
 //! of layout `taskwarden.db.vN.bak`.
 
+mod backup;
 mod database;
 mod error;
+mod prune;
 mod read;
 mod write;
 
 #[cfg(test)]
 mod tests;
 
+pub use backup::{BackupError, backup};
 pub use database::{BUSY_WAIT, DATABASE, Lock, lock_of, try_to_write};
 pub use error::{OpenError, Source, StoreError};
+pub use prune::{Keep, Pruned};
 pub use read::{AuditFilter, Reader};
 pub use write::{Store, WriteBatch};

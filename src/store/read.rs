@@ -7,11 +7,12 @@ use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
 use rusqlite::types::Value;
-use rusqlite::{Connection, OptionalExtension, Row, params_from_iter};
+use rusqlite::{Connection, Row, params_from_iter};
 use serde::de::DeserializeOwned;
 
 use super::database::{self, DATABASE, MIGRATIONS};
 use super::error::{Cause, OpenError, StoreError};
+use super::write;
 use crate::engine::audit::{AuditRow, IntentId, Outcome};
 use crate::engine::memory::{Changes, Subject};
 use crate::engine::rule::Mode;
@@ -157,12 +158,7 @@ impl Reader {
 
     /// The highest number an audit row has; 0 when there is none.
     pub(super) fn last_intent(&self) -> Result<IntentId, StoreError> {
-        let last = self
-            .connection
-            .query_row("SELECT max(id) FROM audit", (), |row| row.get::<_, Option<i64>>(0))
-            .optional();
-        let last = last.map_err(|error| Cause::Sql(error).at(&self.path))?;
-        Ok(IntentId(last.flatten().unwrap_or(0)))
+        write::last_intent(&self.connection).map_err(|error| Cause::Sql(error).at(&self.path))
     }
 
     /// The rows of a table that belong to a server. The last of `columns` is the entry, those before

@@ -24,6 +24,8 @@ use crate::engine::memory::{
 use crate::engine::rule::{Action, Mode};
 use crate::engine::task::{Fingerprint, Kind, RuleName, ServerName, State, TaskId};
 
+mod aging;
+
 fn at(second: i64) -> Timestamp {
     Timestamp::new(1_786_000_000 + second, 123_456_000).unwrap()
 }

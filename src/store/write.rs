@@ -4,8 +4,10 @@ use std::fmt;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::mpsc::RecvTimeoutError;
 use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
 use rusqlite::{Connection, TransactionBehavior, params, params_from_iter};
 use serde::Serialize;
@@ -13,13 +15,18 @@ use tokio::sync::oneshot;
 
 use super::database::{self, DATABASE, Files, MIGRATIONS};
 use super::error::{Cause, OpenError, StoreError};
+use super::prune::{self, Keep, Pruned};
 use super::read::Reader;
+use crate::ambient::monotonic;
 use crate::engine::audit::{AuditRow, IntentId, Outcome};
 use crate::engine::memory::Changes;
 use crate::engine::task::{Kind, RuleName, ServerName, TaskId};
 
 /// The most requests that are committed together.
 const GROUP: usize = 64;
+
+/// How long the writer leaves the disk to others between two steps of pruning.
+const REST: Duration = Duration::from_millis(20);
 
 /// What is written down together: all of it or nothing.
 #[derive(Clone, Debug)]
@@ -76,9 +83,20 @@ struct Inner {
     _lock: File,
 }
 
-struct Request {
-    batch: WriteBatch,
-    reply: oneshot::Sender<Result<(), StoreError>>,
+enum Request {
+    Write { batch: WriteBatch, reply: Reply<()> },
+    Prune { keep: Keep, reply: Reply<Pruned> },
+}
+
+type Reply<T> = oneshot::Sender<Result<T, StoreError>>;
+
+/// Rows that are being taken away.
+struct Pruning {
+    keep: Keep,
+    reply: Reply<Pruned>,
+    done: Pruned,
+    /// When the next step comes, however many writes come meanwhile.
+    next: Instant,
 }
 
 impl Store {
@@ -124,9 +142,24 @@ impl Store {
         if batch.is_empty() {
             return Ok(());
         }
+        self.ask(|reply| Request::Write { batch, reply }).await
+    }
+
+    /// Takes old rows away, and gives the room back that they leave. It is done in small steps
+    /// between writes, which never wait for more than one of them. A second call takes the place of
+    /// one that is still at work.
+    ///
+    /// # Errors
+    /// [`StoreError`]; what was taken away before stays so. [`StoreError::Stopped`] when the store
+    /// closes or another call comes meanwhile.
+    pub async fn prune(&self, keep: Keep) -> Result<Pruned, StoreError> {
+        self.ask(|reply| Request::Prune { keep, reply }).await
+    }
+
+    async fn ask<T>(&self, request: impl FnOnce(Reply<T>) -> Request) -> Result<T, StoreError> {
         let (reply, answer) = oneshot::channel();
         let requests = self.0.requests.as_ref().ok_or(StoreError::Stopped)?;
-        requests.send(Request { batch, reply }).map_err(|_| StoreError::Stopped)?;
+        requests.send(request(reply)).map_err(|_| StoreError::Stopped)?;
         answer.await.map_err(|_| StoreError::Stopped)?
     }
 
@@ -170,17 +203,64 @@ impl Writer {
     }
 
     fn run(mut self, waiting: &mpsc::Receiver<Request>) {
-        while let Ok(first) = waiting.recv() {
-            let (batches, replies): (Vec<_>, Vec<_>) = std::iter::once(first)
-                .chain(waiting.try_iter())
-                .take(GROUP)
-                .map(|request| (request.batch, request.reply))
-                .unzip();
+        let mut pruning: Option<Pruning> = None;
+        loop {
+            let first = match &pruning {
+                None => waiting.recv().map_err(RecvTimeoutError::from),
+                Some(pruning) => {
+                    waiting.recv_timeout(pruning.next.saturating_duration_since(monotonic()))
+                }
+            };
+            let first = match first {
+                Ok(first) => first,
+                Err(RecvTimeoutError::Timeout) => {
+                    pruning = pruning.and_then(|pruning| self.prune(pruning));
+                    continue;
+                }
+                Err(RecvTimeoutError::Disconnected) => return,
+            };
+            let (mut batches, mut replies) = (Vec::new(), Vec::new());
+            for request in std::iter::once(first).chain(waiting.try_iter()).take(GROUP) {
+                match request {
+                    Request::Write { batch, reply } => {
+                        batches.push(batch);
+                        replies.push(reply);
+                    }
+                    Request::Prune { keep, reply } => {
+                        let next = monotonic() + REST;
+                        pruning = Some(Pruning { keep, reply, done: Pruned::default(), next });
+                    }
+                }
+            }
+            if batches.is_empty() {
+                continue;
+            }
             for (reply, result) in replies.into_iter().zip(self.commit(&batches)) {
                 // Who stopped waiting needs no answer.
                 let _ = reply.send(result);
             }
         }
+    }
+
+    /// One step of pruning; gives it back while there is more to do.
+    fn prune(&mut self, mut pruning: Pruning) -> Option<Pruning> {
+        let step = self
+            .files
+            .check()
+            .and_then(|()| prune::step(&mut self.connection, &pruning.keep))
+            .map_err(|cause| cause.at(&self.path));
+        let answer = match step {
+            Ok(Some(step)) => {
+                pruning.done.rows += step.rows;
+                pruning.done.bytes += step.bytes;
+                pruning.next = monotonic() + REST;
+                return Some(pruning);
+            }
+            Ok(None) => Ok(pruning.done),
+            Err(error) => Err(error),
+        };
+        let _ = pruning.reply.send(answer);
+        None
     }
 
     /// Writes batches in one commit, and tells for each whether it is on the disk.
@@ -252,7 +332,10 @@ fn apply(connection: &Connection, batch: &WriteBatch) -> Result<(), Cause> {
     let mut update =
         connection.prepare_cached("UPDATE audit SET outcome = ?2, detail = ?3 WHERE id = ?1")?;
     for (id, outcome, detail) in &batch.outcomes {
-        if update.execute(params![id.0, outcome.as_str(), detail])? == 0 {
+        // A row that is missing below the last one was pruned, and needs no outcome any more.
+        if update.execute(params![id.0, outcome.as_str(), detail])? == 0
+            && *id > last_intent(connection)?
+        {
             return Err(Cause::NoIntent(*id));
         }
     }
@@ -270,6 +353,12 @@ fn apply(connection: &Connection, batch: &WriteBatch) -> Result<(), Cause> {
         SERVER.set(connection, &[server], Some(state))?;
     }
     Ok(())
+}
+
+/// The highest number an audit row has; 0 when there is none.
+pub(super) fn last_intent(connection: &Connection) -> Result<IntentId, rusqlite::Error> {
+    let last = connection.query_row("SELECT max(id) FROM audit", (), |row| row.get(0))?;
+    Ok(IntentId(Option::unwrap_or(last, 0)))
 }
 
 /// How an entry of a table is written.

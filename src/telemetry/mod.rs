@@ -161,6 +161,18 @@ pub enum Event {
         /// Why.
         error: String,
     },
+    /// Old rows were taken out of the store.
+    Pruned {
+        /// How many.
+        rows: u64,
+        /// How many bytes its file shrank by.
+        bytes: u64,
+    },
+    /// Old rows could not be taken out of the store.
+    NotPruned {
+        /// Why.
+        error: String,
+    },
     /// A server's loop broke down by a defect of ours; it is started again.
     LoopDied {
         /// The server.
@@ -186,6 +198,7 @@ impl Event {
             | Self::ControlAway { .. }
             | Self::ListenAway { .. }
             | Self::ClockSkew { .. }
+            | Self::NotPruned { .. }
             | Self::Breaker { open_until: Some(_), .. } => Level::Warn,
             Self::Acted(row) => match row.outcome {
                 Outcome::Ineffective | Outcome::Unknown | Outcome::Rejected => Level::Warn,
@@ -272,6 +285,12 @@ impl fmt::Display for Event {
             Self::StoreBack => f.write_str("the store works again"),
             Self::AuditLogAway { error } => {
                 write!(f, "{error}; the store has every row all the same")
+            }
+            Self::Pruned { rows, bytes } => {
+                write!(f, "{rows} old row(s) left the store, which shrank by {bytes} byte(s)")
+            }
+            Self::NotPruned { error } => {
+                write!(f, "old rows stay in the store for now: {error}")
             }
             Self::LoopDied { server } => write!(
                 f,
