@@ -337,11 +337,10 @@ impl Daemon {
             Ok(text) => self.take_over(path, &text).await,
         };
         let was_refused = std::mem::replace(&mut self.refused, taken.is_err());
-        let config = self.status.borrow().config.clone();
-        self.status.send_replace(DaemonStatus {
-            started: self.status.borrow().started,
-            ..status_of(&self.config, &self.options, config)
-        });
+        // Taken out first: a borrow that lived on would keep the new one from being put in.
+        let DaemonStatus { started, config, .. } = self.status.borrow().clone();
+        let status = status_of(&self.config, &self.options, config);
+        self.status.send_replace(DaemonStatus { started, ..status });
         for asked in self.asked.drain(..) {
             // Who asked may have gone.
             let _ = asked.send(taken.clone());
