@@ -130,6 +130,7 @@ pub fn load(source: Source<'_>) -> Loaded {
     let failed = reader.errors() > 0;
     let mut findings = reader.findings;
     finding::settle(source.text, &mut findings);
+    silence(source.text, &reader.secrets, &mut findings);
     Loaded {
         config: config.filter(|_| !failed),
         findings,
@@ -289,6 +290,31 @@ fn mask(text: &str, secrets: &[Span]) -> String {
     shown
 }
 
+/// Takes the texts of secrets out of what findings say: an alias can carry one to where nobody
+/// expects it.
+fn silence(text: &str, secrets: &[Span], findings: &mut [Finding]) {
+    let mut words: Vec<&str> = secrets
+        .iter()
+        .filter_map(|span| text.get(span.range()))
+        .map(|word| word.split_once(' ').filter(|_| word.starts_with('&')).map_or(word, |w| w.1))
+        .map(|word| word.trim_matches(['"', '\'', ' ', '\n']))
+        // Shorter ones would cut holes into every text, and tell nothing.
+        .filter(|word| word.len() >= 4)
+        .collect();
+    words.sort_unstable_by_key(|word| std::cmp::Reverse(word.len()));
+    for finding in findings {
+        let related = finding.related.iter_mut().map(|related| &mut related.message);
+        let said = [&mut finding.message, &mut finding.label].into_iter();
+        for said in said.chain(finding.help.as_mut()).chain(related) {
+            for word in &words {
+                if said.contains(word) {
+                    *said = said.replace(word, "***");
+                }
+            }
+        }
+    }
+}
+
 /// What stands behind `token:`, `password:` and `totp:`, with the deeper lines that go on with it,
 /// but for references; and the user part of URLs.
 fn suspicious_values(text: &str) -> Vec<std::ops::Range<usize>> {
@@ -358,6 +384,34 @@ fn is_reference(value: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn no_finding_shows_what_may_be_a_secret_wherever_it_stands() {
+        for server in [
+            "pass: hunter2",
+            "secret: hunter2",
+            "authorization: 'Bearer hunter2'",
+            "auth: { user: me, key: hunter2 }",
+            "pasword: &p hunter2, mode: *p",
+            "token: { value: hunter2 }",
+        ] {
+            let text = format!(
+                "version: 1\nservers:\n  - {{ name: h, url: 'http://h', {server} }}\nrules: []\n"
+            );
+            let loaded = load(Source::new("rules.yaml", &text));
+            assert!(!loaded.findings.is_empty(), "{server}");
+            let all = format!("{:?}{}", loaded.findings, loaded.shown);
+            assert!(!all.contains("hunter2"), "{server}: {all}");
+        }
+        for url in ["http://h/?token=hunter2", "http://h/#hunter2"] {
+            let text = format!(
+                "version: 1\nservers: [{{ name: h, url: '{url}', token: {{ env: T }} }}]\nrules: []\n"
+            );
+            let loaded = load(Source::new("rules.yaml", &text));
+            let all = format!("{:?}{}", loaded.findings, loaded.shown);
+            assert!(!all.contains("hunter2"), "{url}: {all}");
+        }
+    }
 
     #[test]
     fn secrets_are_blotted_out_of_texts_however_broken() {

@@ -342,8 +342,9 @@ impl<'a> Reader<'a> {
         }
         let meant =
             synonym.or_else(|| nearest(&entry.key, place.table().iter().map(|key| key.name)));
-        // A misspelt password is still one.
-        if meant.is_some_and(|name| matches!(name, "token" | "password" | "totp")) {
+        // A misspelt password is still one, and so may be whatever else people think a log-in needs.
+        let near_secrets = matches!(place, Place::Server | Place::Secret | Place::Listen);
+        if near_secrets || meant.is_some_and(|name| matches!(name, "token" | "password" | "totp")) {
             self.secrets.push(entry.value.span);
         }
         let finding = self.report(

@@ -192,7 +192,10 @@ impl Reader<'_> {
             Ok(url) => Some(url),
             Err(fault) => {
                 // What stands before an `@` may be a password, however broken the address is.
-                if text.char_indices().any(|(at, c)| c == '@' && !text[..at].ends_with('/')) {
+                // So may what stands behind a `?` or a `#`.
+                if text.contains(['?', '#'])
+                    || text.char_indices().any(|(at, c)| c == '@' && !text[..at].ends_with('/'))
+                {
                     self.secrets.push(at.span);
                 }
                 self.fault(at, fault);
