@@ -1,0 +1,227 @@
+//! What people ask of the running daemon: the real program, its socket, and its listener.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "tests may unwrap")]
+
+mod common;
+
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
+use std::time::Duration;
+
+use common::process::{Home, Process, real_time, report, servers};
+use serde_json::Value;
+use taskwarden::sandbox::{Endpoint, Flavour, Sandbox, Settings, State, TaskScript};
+
+const MOMENT: Duration = Duration::from_millis(100);
+const REFUSED: &str = "dial tcp 192.0.2.7:443: connect: connection refused";
+
+/// One attempt, and then it gives up.
+const ONCE: &str = "
+rules:
+  - name: once
+    match: { kind: offline_download, state: failed, error: connection refused }
+    action: retry_some
+    backoff: { initial: 1s, factor: 1, jitter: 0 }
+    max_attempts: 1
+";
+
+async fn openlist() -> Sandbox {
+    real_time(Settings::new(Flavour::OpenList).pool("offline_download", 20, 0)).await
+}
+
+fn add(sandbox: &Sandbox, file: &str, failures: usize) -> String {
+    let name = format!("download http://h.example/{file} to (/d)");
+    let script = TaskScript::new("offline_download", name)
+        .fails(failures, MOMENT, REFUSED)
+        .succeeds(MOMENT);
+    sandbox.with_model(|model| model.add(script))
+}
+
+fn state(sandbox: &Sandbox, id: &str) -> Option<State> {
+    sandbox.with_model(|model| model.state(id))
+}
+
+fn retries(sandbox: &Sandbox) -> usize {
+    report(sandbox).calls.iter().filter(|call| call.endpoint == Endpoint::RetrySome).count()
+}
+
+fn assert_no_harm(sandbox: &Sandbox) {
+    assert_eq!(report(sandbox).violations(), Vec::<String>::new());
+}
+
+/// Runs a command to its end: its code, what it printed, what it said.
+fn call(home: &Home, args: &[&str]) -> (i32, String, String) {
+    let ended = home.taskwarden(args).output().unwrap();
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+    (ended.status.code().unwrap(), text(ended.stdout), text(ended.stderr))
+}
+
+fn json(home: &Home, args: &[&str]) -> Vec<Value> {
+    let args: Vec<&str> = args.iter().copied().chain(["--format", "json"]).collect();
+    let (code, printed, said) = call(home, &args);
+    assert_eq!(code, 0, "{said}");
+    printed.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+async fn ready(home: &Home, daemon: &Process) {
+    daemon.says("home: reached").await;
+    daemon
+        .until("a status", || {
+            let (_, printed, _) = call(home, &["status", "--format", "json"]);
+            printed.contains("\"look_seconds\"")
+        })
+        .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_given_up_is_listed_and_tried_again_by_the_running_daemon() {
+    let sandbox = openlist().await;
+    let home = Home::on(&sandbox, ONCE);
+    let task = add(&sandbox, "film.mkv", 2);
+    let daemon = home.daemon(&["run"]);
+    daemon.says("all 1 attempts are used up").await;
+
+    let letters = json(&home, &["dead", "list"]);
+    assert_eq!(letters.len(), 1, "{letters:?}");
+    assert_eq!(letters[0]["task_id"], task);
+    assert_eq!(letters[0]["rule"], "once");
+    assert_eq!(letters[0]["class"], "network");
+    assert_eq!(letters[0]["error"], REFUSED);
+    assert_eq!(json(&home, &["dead", "list", "--class", "throttled"]), Vec::<Value>::new());
+    let (_, human, _) = call(&home, &["dead", "list"]);
+    assert!(human.contains("rule `once`, network: 1 task"), "{human}");
+
+    // To try everything again by leaving something out would be a slip.
+    assert_eq!(call(&home, &["dead", "redrive"]).0, 2);
+    assert_eq!(call(&home, &["dead", "redrive", "--all", "--rate", "much"]).0, 2);
+    assert_eq!(retries(&sandbox), 1);
+    let done = json(&home, &["dead", "redrive", "--rule", "once"]);
+    assert_eq!(done.len(), 1, "{done:?}");
+    daemon.until("it came through", || state(&sandbox, &task) == Some(State::Succeeded)).await;
+    assert_eq!(retries(&sandbox), 2);
+    assert_eq!(json(&home, &["dead", "list"]), Vec::<Value>::new());
+    daemon.terminate().await;
+    assert!(home.audit().iter().any(|row| row.action == "redrive"));
+    assert_no_harm(&sandbox);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_a_daemon_the_next_one_finds_what_was_asked_for() {
+    let sandbox = openlist().await;
+    let home = Home::on(&sandbox, ONCE);
+    let (code, _, said) = call(&home, &["status"]);
+    assert_eq!(code, 3);
+    assert!(said.contains("no daemon works with the state folder"), "{said}");
+    let task = add(&sandbox, "film.mkv", 2);
+    let daemon = home.daemon(&["run"]);
+    daemon.says("all 1 attempts are used up").await;
+    daemon.terminate().await;
+    assert_eq!(json(&home, &["dead", "redrive", "--all"]).len(), 1);
+    assert_eq!(json(&home, &["pause", "once", "--why", "the drive moves"]).len(), 1);
+
+    let daemon = home.daemon(&["run"]);
+    ready(&home, &daemon).await;
+    let status = &json(&home, &["status"])[0];
+    let rule = &status["servers"][0]["rules"][0];
+    assert_eq!(rule["paused"]["why"], "the drive moves");
+    assert_eq!(rule["waiting"]["paused"], 1);
+    assert_eq!(retries(&sandbox), 1);
+    assert_eq!(json(&home, &["resume", "once"]).len(), 1);
+    daemon.until("it came through", || state(&sandbox, &task) == Some(State::Succeeded)).await;
+    assert_eq!(call(&home, &["resume", "once"]).0, 1, "it is not paused any more");
+    let (code, _, said) = call(&home, &["pause", "onec"]);
+    assert_eq!(code, 2);
+    assert!(said.contains("there is no rule `onec`; there is `once`"), "{said}");
+    daemon.terminate().await;
+    assert_no_harm(&sandbox);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reload_tells_what_changed_or_why_not() {
+    let sandbox = openlist().await;
+    let home = Home::on(&sandbox, ONCE);
+    let daemon = home.daemon(&["run"]);
+    ready(&home, &daemon).await;
+    let (code, printed, _) = call(&home, &["reload"]);
+    assert_eq!((code, printed.as_str()), (0, "in force: nothing changed\n"));
+    let full = |rules: &str| format!("{}{rules}", servers(&[("home", &sandbox)]));
+    home.write_rules(&full(&ONCE.replace("state: failed", "state: faild")));
+    let (code, _, said) = call(&home, &["reload"]);
+    assert_eq!(code, 1);
+    assert!(said.contains("error[unknown-state]"), "{said}");
+    let (_, printed, _) = call(&home, &["status"]);
+    assert!(printed.contains("IS NOT IN FORCE"), "{printed}");
+    home.write_rules(&full(&ONCE.replace("max_attempts: 1", "max_attempts: 2")));
+    daemon.says("changed `once`").await;
+    let (code, printed, _) = call(&home, &["reload"]);
+    assert_eq!((code, printed.as_str()), (0, "in force: nothing changed\n"));
+    daemon.terminate().await;
+}
+
+/// One request over a bare socket: the code, and the whole answer.
+fn ask(port: u16, head: &str) -> (u16, String) {
+    let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+    write!(stream, "{head}\r\nConnection: close\r\n\r\n").unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    (answer[9..12].parse().unwrap(), answer)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn metrics_and_health_are_served_where_the_rules_say() {
+    let sandbox = openlist().await;
+    // Free a moment ago, and tried again if somebody was faster.
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let listen = |token: &str| {
+        let top = format!("listen: {{ address: '127.0.0.1:{port}'{token} }}\n");
+        format!("{}{top}{ONCE}", servers(&[("home", &sandbox)]))
+    };
+    let home = Home::new();
+    home.write_rules(&listen(""));
+    let task = add(&sandbox, "film-of-the-year.mkv", 1);
+    let daemon = home.daemon(&["run"]);
+    ready(&home, &daemon).await;
+    daemon.until("it came through", || state(&sandbox, &task) == Some(State::Succeeded)).await;
+    let local = format!("Host: 127.0.0.1:{port}");
+    let get = |path: &str, host: &str| ask(port, &format!("GET {path} HTTP/1.1\r\n{host}"));
+    let mut metrics = String::new();
+    daemon
+        .until("the success is counted", || {
+            metrics = get("/metrics", &local).1;
+            metrics.contains("state=\"succeeded\"")
+        })
+        .await;
+    for line in [
+        "taskwarden_server_up{server=\"home\"} 1",
+        "taskwarden_tasks{server=\"home\",kind=\"offline_download\",state=\"succeeded\"} 1",
+        "outcome=\"accepted\"} 1",
+        "taskwarden_polls_total{server=\"home\",result=\"read\"}",
+        "taskwarden_config_last_reload_successful 1",
+        "# EOF",
+    ] {
+        assert!(metrics.contains(line), "{line} is not in\n{metrics}");
+    }
+    assert!(!metrics.contains("film-of-the-year"), "{metrics}");
+    assert_eq!(get("/healthz", &local).0, 200);
+    assert_eq!(get("/readyz", &local).0, 200);
+    // A web page that made a name of its own lead here gets nothing.
+    assert_eq!(get("/metrics", "Host: evil.example").0, 421);
+    let post = |more: &str| {
+        ask(port, &format!("POST /-/reload HTTP/1.1\r\n{local}\r\nContent-Length: 0{more}"))
+    };
+    assert_eq!(post("").0, 404, "nobody has shown a token");
+    assert_eq!(ask(port, &format!("GET /api/v1/status HTTP/1.1\r\n{local}")).0, 404);
+
+    std::fs::write(home.file("token"), "open-sesame\n").unwrap();
+    let file = home.file("token").display().to_string();
+    home.write_rules(&listen(&format!(", token: {{ file: '{file}' }}")));
+    daemon.says("listen changed").await;
+    daemon.until("it asks for a token", || get("/metrics", &local).0 == 401).await;
+    assert_eq!(get("/healthz", &local).0, 200);
+    assert_eq!(post("\r\nAuthorization: Bearer open-sesam").0, 401);
+    let (code, answer) = post("\r\nAuthorization: Bearer open-sesame");
+    assert_eq!(code, 200, "{answer}");
+    assert!(answer.contains("nothing changed"), "{answer}");
+    let said = daemon.terminate().await;
+    assert!(!said.contains("open-sesame"), "{said}");
+}
