@@ -30,9 +30,8 @@ async fn openlist() -> Sandbox {
 
 fn add(sandbox: &Sandbox, file: &str, failures: usize) -> String {
     let name = format!("download http://h.example/{file} to (/d)");
-    let script = TaskScript::new("offline_download", name)
-        .fails(failures, MOMENT, REFUSED)
-        .succeeds(MOMENT);
+    let script =
+        TaskScript::new("offline_download", name).fails(failures, MOMENT, REFUSED).succeeds(MOMENT);
     sandbox.with_model(|model| model.add(script))
 }
 
