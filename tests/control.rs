@@ -205,10 +205,10 @@ async fn metrics_and_health_are_served_where_the_rules_say() {
     assert_eq!(get("/readyz", &local).0, 200);
     // A web page that made a name of its own lead here gets nothing.
     assert_eq!(get("/metrics", "Host: evil.example").0, 421);
-    let post = |more: &str| {
+    let reload = |more: &str| {
         ask(port, &format!("POST /-/reload HTTP/1.1\r\n{local}\r\nContent-Length: 0{more}"))
     };
-    assert_eq!(post("").0, 404, "nobody has shown a token");
+    assert_eq!(reload("").0, 404, "nobody has shown a token");
     assert_eq!(ask(port, &format!("GET /api/v1/status HTTP/1.1\r\n{local}")).0, 404);
 
     std::fs::write(home.file("token"), "open-sesame\n").unwrap();
@@ -218,7 +218,7 @@ async fn metrics_and_health_are_served_where_the_rules_say() {
     daemon.until("it asks for a token", || get("/metrics", &local).0 == 401).await;
     assert_eq!(get("/healthz", &local).0, 200);
     assert_eq!(post("\r\nAuthorization: Bearer open-sesam").0, 401);
-    let (code, answer) = post("\r\nAuthorization: Bearer open-sesame");
+    let (code, answer) = reload("\r\nAuthorization: Bearer open-sesame");
     assert_eq!(code, 200, "{answer}");
     assert!(answer.contains("nothing changed"), "{answer}");
     let said = daemon.terminate().await;
