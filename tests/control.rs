@@ -217,7 +217,7 @@ async fn metrics_and_health_are_served_where_the_rules_say() {
     daemon.says("listen changed").await;
     daemon.until("it asks for a token", || get("/metrics", &local).0 == 401).await;
     assert_eq!(get("/healthz", &local).0, 200);
-    assert_eq!(post("\r\nAuthorization: Bearer open-sesam").0, 401);
+    assert_eq!(reload("\r\nAuthorization: Bearer open-sesam").0, 401);
     let (code, answer) = reload("\r\nAuthorization: Bearer open-sesame");
     assert_eq!(code, 200, "{answer}");
     assert!(answer.contains("nothing changed"), "{answer}");
