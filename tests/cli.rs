@@ -123,7 +123,7 @@ fn a_rules_file_that_cannot_be_used_ends_a_check_with_1_and_the_rest_with_78() {
         ends(&run(home.taskwarden(args)), 78, &["rules.yaml", "acton", "error: `rules.yaml`"]);
     }
     let ran = run(home.taskwarden(&["check"]));
-    ends(&ran, 1, &["error(s)"]);
+    ends(&ran, 1, &[" error"]);
     assert!(ran.out.contains("acton"), "{ran:#?}");
 
     home.write_rules("version: 1\nservers: []\nrules: []\n");
@@ -396,7 +396,7 @@ async fn data_goes_to_standard_output_and_talk_to_standard_error() {
 
     let ran = run(home.taskwarden(&["check", "-q"]));
     assert_eq!((ran.code, ran.err.as_str()), (Some(0), ""));
-    ends(&run(home.taskwarden(&["check"])), 0, &["1 file: 0 error(s)"]);
+    ends(&run(home.taskwarden(&["check"])), 0, &["1 file: 0 errors, 0 warnings"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -580,4 +580,25 @@ fn the_demo_settles_and_the_referee_finds_nothing() {
     ends(&ran, 0, &["An embedded"]);
     assert!(ran.out.contains("referee:  no task ran twice at once"), "{}", ran.out);
     assert!(!home.state().exists(), "it leaves nothing behind");
+}
+
+#[test]
+fn a_file_that_cannot_be_read_hides_no_other() {
+    let home = Home::new();
+    home.write_rules(BROKEN);
+    std::fs::write(home.file("latin.yaml"), b"version: 1\nx: \"\xe9\"\n").unwrap();
+    let args = ["check", "latin.yaml", "gone.yaml", "rules.yaml", "--format", "json"];
+    let ran = run(home.taskwarden(&args));
+    ends(&ran, 1, &["line 2, column 5", "save it as UTF-8", "`gone.yaml` cannot be read"]);
+    assert!(ran.out.contains("acton"), "{ran:#?}");
+    // Nor does a test file with mistakes look like one without tests.
+    std::fs::write(home.file("bad.test.yaml"), "tests: [{ nmae: x }]\n").unwrap();
+    let args = ["test", "bad.test.yaml", "-c", "good.yaml", "--format", "json", "--junit", "j.xml"];
+    let example = concat!(env!("CARGO_MANIFEST_DIR"), "/rules.example.yaml");
+    std::fs::copy(example, home.file("good.yaml")).unwrap();
+    let ran = run(home.taskwarden(&args));
+    assert_eq!(ran.out, "{\"file\":\"bad.test.yaml\",\"error\":\"the test file has errors\"}\n");
+    let report = std::fs::read_to_string(home.file("j.xml")).unwrap();
+    assert!(report.contains("<error message=\"the test file has errors\"/>"), "{report}");
+    assert!(report.contains("tests=\"1\" failures=\"0\" errors=\"1\""), "{report}");
 }

@@ -426,3 +426,22 @@ fn the_examples_of_the_documentation_print_what_they_say() {
         fs::write(&page, text).unwrap();
     }
 }
+
+#[test]
+fn a_mistyped_field_is_a_problem_and_a_drives_answer_is_an_error_text() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let input = "{\"kind\":\"copy\",\"erorr\":\"too many requests\"}\n\
+                 {\"erorr\":\"x\"}\n\
+                 {\"time\":\"2026-01-01T00:00:00Z\",\"rule\":\"r\",\"kind\":\"copy\",\"error\":\"EOF\"}\n\
+                 {\"code\":500,\"message\":\"boom\"}\n";
+    let args = ["match", "-c", "rules.example.yaml", "--format", "json", "-"];
+    let out = start(folder, &args, input);
+    let lines = json(&out.stdout);
+    assert_eq!(out.status.code(), Some(1));
+    for line in &lines[..2] {
+        let problem = line["problem"].as_str().unwrap();
+        assert_eq!(problem, "a task has no field `erorr`; did you mean `error`?");
+    }
+    assert_eq!(lines[2]["error"], "EOF");
+    assert_eq!(lines[3]["error"], "{\"code\":500,\"message\":\"boom\"}");
+}

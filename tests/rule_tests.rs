@@ -151,6 +151,7 @@ tests:
       - { at: 1m, after: 2m, action: none }
       - { before: 2m, taken_by: slow }
       - { after: 2m, before: 1m, action: none }
+      - { action: none, times: 7 }
       - {}
   - tasks: []
     start: yesterday

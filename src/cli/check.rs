@@ -8,6 +8,7 @@ use anyhow::Context as _;
 use super::acquaintance::{Kept, candidates, careful_client, sight};
 use super::{Common, Exit, Failure, Format, findings, paths, runtime, screen};
 use crate::ambient::Clock;
+use crate::engine::text::plural;
 use crate::rules::{Code, Loaded, Severity, Sighting, Source, hold_against};
 
 /// Find every problem in rules files: where it is, and how to mend it
@@ -45,7 +46,7 @@ pub(super) fn run(common: &Common, args: &CheckArgs) -> Result<Exit, Failure> {
         return Err(Failure::new(Exit::Usage, error));
     }
     let (mut errors, mut warnings) = (0, 0);
-    let mut away = false;
+    let (mut away, mut unread) = (false, false);
     let mut all = Vec::new();
     for file in &files {
         let (mut loaded, text) = if file.as_os_str() == "-" {
@@ -56,7 +57,15 @@ pub(super) fn run(common: &Common, args: &CheckArgs) -> Result<Exit, Failure> {
                 .map_err(|error| Failure::new(Exit::Usage, error))?;
             (crate::rules::load(Source::new("<stdin>", &text)), text)
         } else {
-            let file = paths::read_rules(file).map_err(failed)?;
+            let file = match paths::read_rules(file) {
+                Ok(file) => file,
+                // The others are checked all the same.
+                Err(failure) => {
+                    screen::say(&format!("error: {:#}", failure.error));
+                    unread = true;
+                    continue;
+                }
+            };
             (crate::rules::load(file.source(&file.path.display().to_string())), file.text)
         };
         if args.online {
@@ -93,9 +102,13 @@ pub(super) fn run(common: &Common, args: &CheckArgs) -> Result<Exit, Failure> {
     if !common.quiet {
         let files =
             if files.len() == 1 { "1 file".to_owned() } else { format!("{} files", files.len()) };
-        screen::say(&format!("{files}: {errors} error(s), {warnings} warning(s)"));
+        screen::say(&format!(
+            "{files}: {}, {}",
+            plural(errors, "error", "errors"),
+            plural(warnings, "warning", "warnings")
+        ));
     }
-    let failed = errors > 0 || (args.deny.is_some() && warnings > 0);
+    let failed = unread || errors > 0 || (args.deny.is_some() && warnings > 0);
     Ok(match (failed, away) {
         (true, _) => Exit::Findings,
         (false, true) => Exit::Unreached,

@@ -18,6 +18,7 @@ use crate::engine::class::{Class, Retry};
 use crate::engine::rule::Action;
 use crate::engine::task::{Kind, RuleName, ServerName, State, TaskId};
 use crate::engine::text::{printable, shorten};
+use crate::rules::nearest;
 
 /// Say which rule takes which of many tasks; a line each
 ///
@@ -99,7 +100,12 @@ pub(super) fn run(common: &Common, args: &MatchArgs) -> Result<Exit, Failure> {
     for (line, item) in items {
         let task = item.and_then(|fields| {
             let unknown = fields.keys().filter(|key| !FIELDS.contains(&key.as_str()));
-            unread.extend(unknown.cloned());
+            for key in unknown {
+                if let Some(known) = meant(key) {
+                    return Err(format!("a task has no field `{key}`; did you mean `{known}`?"));
+                }
+                unread.insert(key.clone());
+            }
             defaults.task(fields)
         });
         let explained =
@@ -213,6 +219,11 @@ fn item(line: &str) -> Result<Map<String, Value>, String> {
         Ok(Value::Object(fields)) if fields.keys().any(|key| FIELDS.contains(&key.as_str())) => {
             Ok(fields)
         }
+        Ok(Value::Object(fields))
+            if fields.len() == 1 && fields.keys().any(|key| meant(key).is_some()) =>
+        {
+            Ok(fields)
+        }
         // Errors hold the answers of drives, which are JSON too.
         Ok(_) => Ok(error_only(line.trim())),
         Err(error) => Err(format!(
@@ -220,6 +231,31 @@ fn item(line: &str) -> Result<Map<String, Value>, String> {
              {{\"error\": \"...\"}}"
         )),
     }
+}
+
+/// The field that a mistyped one was to be.
+fn meant(key: &str) -> Option<&'static str> {
+    /// Other fields of an audit row and of our own answers, which are no slips.
+    const OTHERS: &[&str] = &[
+        "time",
+        "rule",
+        "rules",
+        "action",
+        "attempt",
+        "reason",
+        "class",
+        "mode",
+        "outcome",
+        "detail",
+        "rules_revision",
+        "line",
+        "verdict",
+        "retry_sensible",
+        "next_at",
+        "problem",
+    ];
+    let known = FIELDS.contains(&key) || OTHERS.contains(&key);
+    if known { None } else { nearest(key, FIELDS.iter().copied()) }
 }
 
 fn error_only(text: &str) -> Map<String, Value> {

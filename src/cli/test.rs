@@ -12,7 +12,7 @@ use serde::Serialize;
 use super::{Common, Exit, Failure, Format, explain, findings, live, paths, screen};
 use crate::engine::predicate::format_duration;
 use crate::engine::rule::RuleSet;
-use crate::engine::text::printable;
+use crate::engine::text::{plural, printable};
 use crate::rules::cases::{self, Case, Coverage, Outcome, What, prove};
 use crate::rules::{Config, Loaded, Source};
 
@@ -72,7 +72,7 @@ struct Ran {
 pub(super) fn run(common: &Common, args: &TestArgs) -> Result<Exit, Failure> {
     let mut rules_read: BTreeMap<PathBuf, (Config, Coverage)> = BTreeMap::new();
     let mut ran: Vec<Ran> = Vec::new();
-    let mut broken = 0;
+    let mut broken: Vec<(String, String)> = Vec::new();
     for file in &args.files {
         let shown = file.display().to_string();
         let text = paths::read_rules(file)?.text;
@@ -85,7 +85,7 @@ pub(super) fn run(common: &Common, args: &TestArgs) -> Result<Exit, Failure> {
             let loaded = crate::rules::load(rules.source(&rules_path.display().to_string()));
             let Some(config) = loaded.config.clone() else {
                 say_findings(common, &loaded);
-                broken += 1;
+                broken.push((shown, format!("its rules `{}` have errors", rules_path.display())));
                 continue;
             };
             let coverage = Coverage::new(&config.rules);
@@ -95,7 +95,7 @@ pub(super) fn run(common: &Common, args: &TestArgs) -> Result<Exit, Failure> {
         let loaded = cases::load(Source::new(&shown, &text), config);
         say_findings(common, &loaded.loaded);
         let Some(cases) = loaded.cases else {
-            broken += 1;
+            broken.push((shown, "the test file has errors".to_owned()));
             continue;
         };
         let wanted = |case: &Case| args.run.as_ref().is_none_or(|run| run.is_match(&case.name));
@@ -108,7 +108,7 @@ pub(super) fn run(common: &Common, args: &TestArgs) -> Result<Exit, Failure> {
         }
     }
     if let Some(path) = &args.junit {
-        fs::write(path, junit(&ran))
+        fs::write(path, junit(&ran, &broken))
             .with_context(|| format!("the report `{}` cannot be written", path.display()))
             .map_err(|error| Failure::new(Exit::Usage, error))?;
     }
@@ -118,7 +118,12 @@ pub(super) fn run(common: &Common, args: &TestArgs) -> Result<Exit, Failure> {
         }
     }
     let failed = ran.iter().filter(|ran| !ran.outcome.failures.is_empty()).count();
-    if ran.is_empty() && broken == 0 {
+    if common.format == Format::Json {
+        for (file, error) in &broken {
+            screen::print(&serde_json::json!({ "file": file, "error": error }).to_string());
+        }
+    }
+    if ran.is_empty() && broken.is_empty() {
         let error = match &args.run {
             Some(run) => anyhow!("no test has a name in which `{run}` is found"),
             None => anyhow!("there are no tests"),
@@ -127,10 +132,13 @@ pub(super) fn run(common: &Common, args: &TestArgs) -> Result<Exit, Failure> {
     }
     if !common.quiet {
         let passed = ran.len() - failed;
-        let broken = if broken > 0 { format!(", {broken} file(s) not run") } else { String::new() };
+        let broken = match broken.len() {
+            0 => String::new(),
+            count => format!(", {} not run", plural(count, "file", "files")),
+        };
         screen::say(&format!("{passed} passed, {failed} failed{broken}"));
     }
-    Ok(if failed > 0 || broken > 0 { Exit::Findings } else { Exit::Fine })
+    Ok(if failed > 0 || !broken.is_empty() { Exit::Findings } else { Exit::Fine })
 }
 
 fn say_findings(common: &Common, loaded: &Loaded) {
@@ -307,13 +315,27 @@ fn show_coverage(common: &Common, path: &Path, coverage: &Coverage) {
 }
 
 /// The report in the form that continuous integration reads.
-fn junit(ran: &[Ran]) -> String {
+fn junit(ran: &[Ran], broken: &[(String, String)]) -> String {
     let mut files: Vec<&str> = ran.iter().map(|ran| ran.file.as_str()).collect();
     files.dedup();
     let failed = |ran: &&Ran| !ran.outcome.failures.is_empty();
     let mut out = String::from("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n");
     let failures = ran.iter().filter(failed).count();
-    let _ = writeln!(out, "<testsuites tests=\"{}\" failures=\"{failures}\">", ran.len());
+    let _ = writeln!(
+        out,
+        "<testsuites tests=\"{}\" failures=\"{failures}\" errors=\"{}\">",
+        ran.len() + broken.len(),
+        broken.len()
+    );
+    for (file, why) in broken {
+        let (name, why) = (escaped(file), escaped(why));
+        let _ = writeln!(
+            out,
+            "  <testsuite name=\"{name}\" tests=\"1\" failures=\"0\" errors=\"1\">\n    \
+             <testcase classname=\"{name}\" name=\"the file\" file=\"{name}\">\n      \
+             <error message=\"{why}\"/>\n    </testcase>\n  </testsuite>"
+        );
+    }
     for file in files {
         let suite: Vec<&Ran> = ran.iter().filter(|ran| ran.file == file).collect();
         let failures = suite.iter().copied().filter(failed).count();

@@ -143,7 +143,17 @@ pub fn read(path: &Path) -> io::Result<String> {
         let message = format!("it has {size} bytes, and a rules file may have {MOST} at most");
         return Err(io::Error::new(io::ErrorKind::FileTooLarge, message));
     }
-    std::fs::read_to_string(path)
+    String::from_utf8(std::fs::read(path)?).map_err(|error| {
+        let (bytes, at) = (error.as_bytes(), error.utf8_error().valid_up_to());
+        let before = String::from_utf8_lossy(&bytes[..at]);
+        let line = before.matches('\n').count() + 1;
+        let column = before.rsplit('\n').next().unwrap_or_default().chars().count() + 1;
+        let message = format!(
+            "it is not UTF-8: line {line}, column {column} begins with a byte that no character \
+             does; save it as UTF-8"
+        );
+        io::Error::new(io::ErrorKind::InvalidData, message)
+    })
 }
 
 /// Whether everyone on the machine may read the file.

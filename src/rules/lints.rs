@@ -41,7 +41,19 @@ fn unbounded(reader: &mut Reader<'_>, draft: &Draft) {
     } else {
         (rule.give_up_after.is_some(), "add `max_attempts: 8`, or `give_up_after: 2d`, or both")
     };
-    if !bounded {
+    let mut counted = false;
+    rule.condition.leaves(false, &mut |leaf, negated| {
+        counted |= !negated
+            && matches!(
+                leaf.test,
+                Test::Number(
+                    NumberField::Attempts,
+                    Comparison::Less | Comparison::AtMost | Comparison::Equal,
+                    _
+                )
+            );
+    });
+    if !bounded && !counted {
         let message = format!("`{}` goes on for ever with a task that never succeeds", rule.action);
         reader
             .report(Code::UnboundedRetry, draft.action_span, message)

@@ -35,6 +35,7 @@ pub use online::{Sighting, hold_against};
 pub use retention::Retention;
 pub use schema::schema;
 pub use servers::{AuthConfig, SecretRef, ServerConfig};
+pub use suggest::nearest;
 
 use crate::engine::class::{Class, ClassTable};
 use crate::engine::rule::{Mode, RuleSet};

@@ -2,10 +2,8 @@
 
 /// The candidate that differs from `word` by few enough slips of the hand; none when nothing is
 /// near. Case, `-` and blanks count for `_`.
-pub(super) fn nearest<'a>(
-    word: &str,
-    candidates: impl IntoIterator<Item = &'a str>,
-) -> Option<&'a str> {
+#[must_use]
+pub fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     // A long text is no slip of the hand, and its distance would be dear.
     if word.is_empty() || word.len() > 60 {
         return None;

@@ -532,6 +532,9 @@ fn explain(kind: &ErrorKind, rest: &str) -> (String, &'static str) {
         | ErrorKind::TabInIndentation
         | ErrorKind::TabNotAllowed => "indent with blanks",
         ErrorKind::SimpleKeyExpected => "write `key: value`, with a blank behind the colon",
+        _ if rest.starts_with(['>', '|']) => {
+            "a text that begins with `>` or `|` needs quotes, such as `'> 5GB'`"
+        }
         _ if rest.starts_with('\t') => "indent with blanks",
         _ => "look at the indentation: the members of one list or map begin in the same column",
     };

@@ -21,6 +21,7 @@ use super::reader::{At, Fields, LONGEST, Place, Reader, shorten, suggest};
 use super::yaml::{self, Value};
 use super::{Config, Loaded, Source, values};
 use crate::engine::name::TaskName;
+use crate::engine::predicate::format_duration;
 use crate::engine::rule::Action;
 use crate::engine::simulate::{Actor, Cue, Scenario, Step};
 use crate::engine::task::{Flavour, Kind, RuleName, State, Task, TaskId};
@@ -330,6 +331,17 @@ impl Reader<'_> {
                 .help("add `expect:` with an `action`, or with `action: none`");
             Vec::new()
         };
+        if let (Some(until), Some(at)) = (until, fields.get("until"))
+            && draft.last > until
+        {
+            let message = format!(
+                "the test ends at {}, and speaks of {}",
+                format_duration(until),
+                format_duration(draft.last)
+            );
+            self.report(Code::OutOfRange, at.span, message)
+                .help("let it end later, or drop `until`: it then ends after the last of them");
+        }
         let nothing_else = fields.get("nothing_else").and_then(|at| self.bool(at)).unwrap_or(false);
         Some(Case {
             name: name?,
@@ -548,10 +560,17 @@ impl Reader<'_> {
                 self.report(Code::ConflictingKeys, odd.key_span, message).help("drop it");
             }
         }
-        let times = fields.get("times").and_then(|at| self.count(at, 0));
-        let attempt = fields.get("attempt").and_then(|at| self.count(at, 1));
         let is_none =
             |at: At<'_>| matches!(&at.node.value, Value::Text(scalar) if scalar.text == "none");
+        for key in ["times", "attempt"] {
+            if let Some(odd) = fields.get(key).filter(|_| claim.key == "action" && is_none(claim)) {
+                let message = format!("`{key}` says nothing of an action that does not happen");
+                self.report(Code::ConflictingKeys, odd.key_span, message)
+                    .help("drop it, or name the action");
+            }
+        }
+        let times = fields.get("times").and_then(|at| self.count(at, 0));
+        let attempt = fields.get("attempt").and_then(|at| self.count(at, 1));
         let lasting = matches!(claim.key, "waits" | "taken_by");
         let claim = match claim.key {
             "action" if is_none(claim) => Claim::Acts { action: None, attempt, times: Some(0) },
