@@ -208,7 +208,7 @@ async fn metrics_and_health_are_served_where_the_rules_say() {
     let reload = |more: &str| {
         ask(port, &format!("POST /-/reload HTTP/1.1\r\n{local}\r\nContent-Length: 0{more}"))
     };
-    assert_eq!(reload("").0, 404, "nobody has shown a token");
+    assert_eq!(reload("").0, 403, "nobody has shown a token");
     assert_eq!(ask(port, &format!("GET /api/v1/status HTTP/1.1\r\n{local}")).0, 404);
 
     std::fs::write(home.file("token"), "open-sesame\n").unwrap();

@@ -14,7 +14,7 @@ use crate::engine::memory::Memory;
 use crate::engine::order::Order;
 use crate::engine::task::ServerName;
 use crate::store::{Lock, Store, WriteBatch, lock_of};
-use crate::web::routes::{Asked, Refused, Status};
+use crate::web::routes::{Asked, RELOAD, Refused, Status};
 use crate::web::socket;
 
 /// The longest that an answer is waited for: a loop heeds an order when it is done with its server,
@@ -41,7 +41,7 @@ pub(super) fn status(common: &Common) -> Result<Status, Failure> {
 /// Has the daemon read its rules now; what changed, or the findings.
 pub(super) fn reload(common: &Common) -> Result<Result<String, String>, Failure> {
     let dir = paths::state_dir(common)?;
-    let (code, text) = call(&dir, Some(("/-/reload", String::new())))?;
+    let (code, text) = call(&dir, Some((RELOAD, String::new())))?;
     let text = text.trim_end().to_owned();
     match code {
         200 => Ok(Ok(text)),
@@ -71,7 +71,7 @@ pub(super) fn order(
     let asked = server.map_or(servers, |server| vec![server]);
     let now = Clock::system().now();
     let store = Store::open(&dir).map_err(config)?;
-    let mut done = Vec::new();
+    let (runtime, mut done) = (runtime()?, Vec::new());
     for server in asked {
         let mut memory = Memory::new(server.clone());
         memory.restore(store.reader().map_err(config)?.load(&server).map_err(config)?);
@@ -83,7 +83,7 @@ pub(super) fn order(
             done.push(Done::new(&server, &order, obeyed));
         }
         batch.changes = memory.changes();
-        runtime()?.block_on(store.write(batch)).map_err(config)?;
+        runtime.block_on(store.write(batch)).map_err(config)?;
     }
     Ok(done)
 }

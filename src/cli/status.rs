@@ -14,6 +14,8 @@ use crate::telemetry::status::{RuleStatus, ServerStatus};
 use crate::web::routes::Status;
 
 /// Show how the running daemon stands: servers, rules, breakers, and what is due next
+///
+/// Ends with 3 if no daemon runs, or if it cannot read one of its servers.
 #[derive(Debug, clap::Args)]
 pub struct StatusArgs {}
 

@@ -54,6 +54,9 @@ pub struct FollowedFile {
     seen: Option<[u8; 32]>,
     events: mpsc::Receiver<()>,
     poke: Poke,
+    /// An event came, and the file was not read since; kept here since whoever waits for
+    /// [`FollowedFile::changed`] may be called away.
+    stirred: bool,
     // Dropping it ends the watch.
     watcher: Option<notify::RecommendedWatcher>,
     watched: Vec<PathBuf>,
@@ -73,8 +76,15 @@ impl FollowedFile {
         })
         .ok();
         let seen = Some(digest(content.as_bytes()));
-        let mut followed =
-            Self { path: path.to_owned(), seen, events, poke, watcher, watched: Vec::new() };
+        let mut followed = Self {
+            path: path.to_owned(),
+            seen,
+            events,
+            poke,
+            stirred: false,
+            watcher,
+            watched: Vec::new(),
+        };
         followed.watch_folders();
         followed
     }
@@ -86,17 +96,23 @@ impl FollowedFile {
     }
 
     /// Waits until the file has another content than before, and returns it, or why it cannot be
-    /// read (once for each spell of that), or until a person asks for it.
+    /// read (once for each spell of that), or until a person asks for it. Nothing is lost when the
+    /// wait is broken off.
     pub async fn changed(&mut self) -> Content {
         loop {
             // A missing sender cannot be: `self` holds one.
-            if let Ok(Some(())) = tokio::time::timeout(SLOW_READ, self.events.recv()).await {
+            if !self.stirred {
+                let event = tokio::time::timeout(SLOW_READ, self.events.recv()).await;
+                self.stirred = matches!(event, Ok(Some(())));
+            }
+            if self.stirred {
                 let rest = async {
                     while let Ok(Some(())) = tokio::time::timeout(QUIET, self.events.recv()).await {
                     }
                 };
                 let _ = tokio::time::timeout(LONGEST_UNREST, rest).await;
             }
+            self.stirred = false;
             let asked = self.poke.asked.swap(false, Ordering::AcqRel);
             self.watch_folders();
             let text = read(&self.path);

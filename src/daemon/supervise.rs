@@ -592,12 +592,17 @@ pub fn client(server: &ServerConfig, clock: &Clock) -> Result<Client, StartError
     Client::new(settings).map_err(|cause| StartError::Client { server: server.name.clone(), cause })
 }
 
-fn client_settings(server: &ServerConfig, clock: &Clock) -> ClientSettings {
-    let secret = |secret: &SecretRef| match secret {
+/// Where a secret of the rules file is read from.
+#[must_use]
+pub fn secret(secret: &SecretRef) -> SecretSource {
+    match secret {
         SecretRef::Env(name) => SecretSource::Env(name.clone()),
         SecretRef::File(path) => SecretSource::File(path.clone()),
         SecretRef::Literal(text) => SecretSource::Literal(text.clone()),
-    };
+    }
+}
+
+fn client_settings(server: &ServerConfig, clock: &Clock) -> ClientSettings {
     ClientSettings {
         server: server.name.clone(),
         base_url: server.url.clone(),

@@ -993,17 +993,26 @@ impl Memory {
     }
 
     /// A kind is read for the first time after nothing was heard of it: only now does the time run
-    /// after which a call without an answer counts as not carried out.
+    /// after which a call without an answer counts as not carried out. A process that has just begun
+    /// leaves alone what an earlier one had begun to wait for, or `run --once` would never judge it.
     fn settle_anew(&mut self, kind: &Kind, now: Timestamp) {
+        let began = !self.looked.contains_key(kind);
+        let waits = |at: Timestamp, accepted: bool, settles: &Settling| {
+            !accepted && (!began || settles.from <= at)
+        };
         for (id, task) in self.tasks.get_mut(kind).into_iter().flatten() {
-            if let Some(pending) = task.pending.as_mut().filter(|pending| !pending.accepted) {
+            if let Some(pending) = &mut task.pending
+                && waits(pending.at, pending.accepted, &pending.settles)
+            {
                 pending.settles.from = now;
                 self.dirty.tasks.insert((kind.clone(), id.clone()));
             }
         }
         for (rule, memory) in &mut self.rules {
             let pending = memory.kinds.get_mut(kind).and_then(|kind| kind.pending.as_mut());
-            if let Some(pending) = pending.filter(|pending| !pending.accepted) {
+            if let Some(pending) = pending
+                && waits(pending.at, pending.accepted, &pending.settles)
+            {
                 pending.settles.from = now;
                 self.dirty.rules.insert(rule.clone());
             }

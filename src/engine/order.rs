@@ -1,7 +1,5 @@
 //! What people ask of a memory: to pause a rule, and to try again or put away what rules gave up.
 
-use std::collections::BTreeSet;
-
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
@@ -251,12 +249,5 @@ impl Memory {
                 obeyed
             }
         }
-    }
-
-    /// The rules that a person has paused.
-    #[must_use]
-    pub fn paused_rules(&self) -> BTreeSet<RuleName> {
-        let paused = self.rules.iter().filter(|(_, memory)| memory.paused.is_some());
-        paused.map(|(rule, _)| rule.clone()).collect()
     }
 }

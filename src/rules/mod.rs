@@ -300,7 +300,7 @@ fn silence(text: &str, secrets: &[Span], findings: &mut [Finding]) {
         .map(|word| word.split_once(' ').filter(|_| word.starts_with('&')).map_or(word, |w| w.1))
         .map(|word| word.trim_matches(['"', '\'', ' ', '\n']))
         // Shorter ones would cut holes into every text, and tell nothing.
-        .filter(|word| word.len() >= 4)
+        .filter(|word| word.len() >= 6)
         .collect();
     words.sort_unstable_by_key(|word| std::cmp::Reverse(word.len()));
     for finding in findings {

@@ -122,7 +122,7 @@ impl Scalar {
             }
             let digits = match kind {
                 Some('x') => 2,
-                Some('u') if char > '\u{ffff}' => 10, // two halves: \uXXXX\uXXXX
+                Some('u') if char > '\u{ffff}' => 10, // two halves of six characters each
                 Some('u') => 4,
                 Some('U') => 8,
                 _ => 0,

@@ -13,7 +13,8 @@ use sha2::{Digest as _, Sha256};
 use tokio::net::TcpListener;
 
 use super::routes::{self, Desk};
-use crate::rules::{ListenConfig, SecretRef};
+use crate::daemon::supervise::secret;
+use crate::rules::ListenConfig;
 use crate::telemetry::{Event, Sink};
 
 /// How long it is waited before an address that is taken is tried again.
@@ -50,10 +51,7 @@ async fn serve(listen: &ListenConfig, desk: &Desk, sink: &Sink) {
     let mut told = false;
     loop {
         let failed = match TcpListener::bind(listen.address).await {
-            Ok(listener) => {
-                let router = router(listen, desk.clone());
-                axum::serve(listener, router).await.err()
-            }
+            Ok(listener) => axum::serve(listener, router(desk.clone())).await.err(),
             Err(error) => Some(error),
         };
         if let Some(error) = failed
@@ -66,30 +64,37 @@ async fn serve(listen: &ListenConfig, desk: &Desk, sink: &Sink) {
     }
 }
 
-fn router(listen: &ListenConfig, desk: Desk) -> Router {
-    let mut router = routes::public();
-    // Any page in a browser on this machine could ask for it otherwise.
-    if listen.token.is_some() {
-        router = router.merge(routes::reloading());
-    }
-    router.layer(middleware::from_fn_with_state(listen.clone(), admit)).with_state(desk)
+fn router(desk: Desk) -> Router {
+    routes::public()
+        .merge(routes::reloading())
+        .layer(middleware::from_fn_with_state(desk.clone(), admit))
+        .with_state(desk)
 }
 
 /// Lets through who shows the token or, where there is none, who asked for this machine by an
-/// address: a name in the `Host` header may be one that a web page made lead here.
-async fn admit(State(listen): State<ListenConfig>, request: Request, next: Next) -> Response {
-    let health = matches!(request.uri().path(), "/healthz" | "/readyz");
+/// address: a name in the `Host` header may be one that a web page made lead here. Goes by the rules
+/// in force, also on a connection that is older than they are.
+async fn admit(State(desk): State<Desk>, request: Request, next: Next) -> Response {
+    let listen = desk.control.status().borrow().listen.clone();
+    let Some(listen) = listen else { return StatusCode::NOT_FOUND.into_response() };
+    let path = request.uri().path();
     let Some(token) = &listen.token else {
         if !names_this_machine(request.headers(), listen.address) {
             let why = "ask for the address itself, such as http://127.0.0.1, and not for a name\n";
             return (StatusCode::MISDIRECTED_REQUEST, why).into_response();
         }
+        // Any page in a browser on this machine could ask for it.
+        if path == routes::RELOAD {
+            let why = "this needs a `token` in `listen:`; or use `taskwarden reload`\n";
+            return (StatusCode::FORBIDDEN, why).into_response();
+        }
         return next.run(request).await;
     };
-    if health {
+    if matches!(path, "/healthz" | "/readyz") {
         return next.run(request).await;
     }
-    match read(token) {
+    // Read anew each time, so that it can be changed.
+    match secret(token).read() {
         Err(why) => (StatusCode::INTERNAL_SERVER_ERROR, format!("{why}\n")).into_response(),
         Ok(wanted) if shows(request.headers(), &wanted) => next.run(request).await,
         Ok(_) => {
@@ -97,23 +102,6 @@ async fn admit(State(listen): State<ListenConfig>, request: Request, next: Next)
             (StatusCode::UNAUTHORIZED, [(header::WWW_AUTHENTICATE, "Bearer")], why).into_response()
         }
     }
-}
-
-/// The token, read anew each time so that it can be changed.
-fn read(token: &SecretRef) -> Result<SecretString, String> {
-    let text = match token {
-        SecretRef::Literal(text) => text.expose_secret().to_owned(),
-        SecretRef::Env(name) => {
-            std::env::var(name).map_err(|_| format!("the variable {name} is not set"))?
-        }
-        SecretRef::File(path) => std::fs::read_to_string(path)
-            .map_err(|error| format!("`{}` cannot be read: {error}", path.display()))?,
-    };
-    let text = text.trim_end_matches(['\r', '\n']);
-    if text.is_empty() {
-        return Err("the token of `listen:` is empty".to_owned());
-    }
-    Ok(SecretString::from(text.to_owned()))
 }
 
 fn shows(headers: &HeaderMap, wanted: &SecretString) -> bool {

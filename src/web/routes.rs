@@ -68,8 +68,11 @@ pub fn public() -> Router<Desk> {
 }
 
 /// The path that has the rules read anew.
+pub const RELOAD: &str = "/-/reload";
+
+/// The same, routed.
 pub fn reloading() -> Router<Desk> {
-    Router::new().route("/-/reload", post(reload))
+    Router::new().route(RELOAD, post(reload))
 }
 
 /// The paths for the commands of whoever owns the daemon.

@@ -39,7 +39,7 @@ pub async fn serve(state_dir: &Path, desk: Desk) -> io::Result<()> {
 #[derive(Debug, thiserror::Error)]
 #[error(
     "the daemon does not answer on `{}`; it may be starting or ending, or the server it waits for \
-     hangs",
+     hangs; what was asked for may still be done when that is over",
     .path.display()
 )]
 pub struct NoAnswer {

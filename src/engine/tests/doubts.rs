@@ -613,3 +613,19 @@ fn a_paused_rule_waits_until_its_moment_or_until_it_is_resumed() {
     world.tick(100, &[failed("a", 0, "x")], &Answer::Accepted);
     assert_log(&world, "100 #1 r: retry_some a attempt 1");
 }
+
+#[test]
+fn a_lost_call_is_judged_also_when_each_look_is_a_process_of_its_own() {
+    let mut world = World::new(vec![retry("r")]);
+    let list = [failed("a", 0, "x")];
+    for seconds in [100, 700, 1300] {
+        world.tick(seconds, &list, &lost());
+        restart(&mut world);
+    }
+    assert_log(
+        &world,
+        "100 #1 r: retry_some a attempt 1
+         1300 #1 unknown: no answer came, and the task shows no sign that it was carried out
+         1300 #2 r: retry_some a attempt 1",
+    );
+}
