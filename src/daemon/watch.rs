@@ -440,7 +440,7 @@ impl Watch {
             kind: Some(give_up.kind.clone()),
             task_id: Some(give_up.task.id.clone()),
             task_name: Some(give_up.task.name.clone()),
-            attempt: Some(give_up.task.attempt - 1),
+            attempt: Some(give_up.task.attempt),
             reason: give_up.why.clone(),
             error: Some(give_up.task.error.clone()).filter(|error| !error.is_empty()),
             class: give_up.task.class.clone(),

@@ -62,6 +62,8 @@ pub struct Planned {
     pub reason: String,
     /// Whether it is news: a dry run or a `notify` speaks once of a task in a state.
     pub fresh: bool,
+    /// Whether it is what `on_give_up` asks for.
+    pub farewell: bool,
 }
 
 /// The task an action is about, as the decision saw it.
@@ -75,7 +77,7 @@ pub struct Target {
     pub before: Fingerprint,
     /// What the rule counts attempts on.
     pub subject: Subject,
-    /// Which try this is, from 1.
+    /// Which try this is, from 1; for what follows a give-up, how many were made.
     pub attempt: u32,
     /// Its error (the last one seen, if the server forgot it).
     pub error: String,
@@ -785,12 +787,13 @@ impl<'a> Evaluation<'a> {
                 task: Some(target(
                     candidate.task,
                     claim.subject.clone(),
-                    claim.attempts,
+                    claim.attempts + u32::from(!claim.farewell),
                     &candidate.error,
                     candidate.class.clone(),
                 )),
                 reason,
                 fresh: live && !notify || fresh,
+                farewell: claim.farewell,
             });
             if !notify {
                 // What a dry run would do keeps no live rule from acting.
@@ -975,6 +978,7 @@ impl<'a> Evaluation<'a> {
                     kind,
                     task: None,
                     fresh: true,
+                    farewell: false,
                 });
             }
         }
@@ -1262,7 +1266,7 @@ fn names_pending(rules: &RuleSet, memory: &Memory) -> HashMap<(Subject, RuleName
 fn target(
     task: &Task,
     subject: Subject,
-    attempts: u32,
+    attempt: u32,
     error: &str,
     class: Option<Class>,
 ) -> Target {
@@ -1271,7 +1275,7 @@ fn target(
         name: task.name.shown().to_owned(),
         before: task.fingerprint(),
         subject,
-        attempt: attempts + 1,
+        attempt,
         error: error.to_owned(),
         class,
     }

@@ -436,7 +436,7 @@ fn giving_up_does_what_is_asked_for_once() {
         vec![r],
         &[(10, vec![failed("a", 5, "x")]), (56, vec![failed("a", 5, "x")]), (66, vec![])],
         "56 r lets go of a: the first failure was 51s ago, and the rule tries for 50s
-         56 #1 r: delete_some a attempt 1
+         56 #1 r: delete_some a attempt 0
          66 #1 effective: it left the list",
     );
 }
