@@ -443,7 +443,7 @@ impl<'a> Evaluation<'a> {
             if !matched {
                 continue;
             }
-            let class = || (!view.error().is_empty()).then(|| view.class().clone());
+            let class = || view.shown_class().cloned();
             if let Some(gave_up) = gave_up {
                 let Some(action) = left else {
                     if let Some(trace) = trace.as_deref_mut() {
@@ -517,11 +517,11 @@ impl<'a> Evaluation<'a> {
         }
         if let Some(trace) = trace {
             view.error().clone_into(&mut trace.error);
-            trace.class = (!view.error().is_empty()).then(|| view.class().clone());
+            trace.class = view.shown_class().cloned();
         }
         let due = claims.iter().map(|claim| claim.due).min()?;
         let error = view.error().to_owned();
-        let class = (!error.is_empty()).then(|| view.class().clone());
+        let class = view.shown_class().cloned();
         Some(Candidate { kind, task, due, claims, class, error })
     }
 

@@ -232,6 +232,13 @@ impl<'a> View<'a> {
             .get_or_init(|| self.classes.classify(self.error(), self.flavour, self.task.state))
     }
 
+    /// The class of the error, for people; `None` for a task that has nothing to sort.
+    #[must_use]
+    pub fn shown_class(&self) -> Option<&Class> {
+        let ended_badly = matches!(self.task.state, State::Failed | State::Canceled);
+        (ended_badly || !self.error().is_empty()).then(|| self.class())
+    }
+
     /// What the name says.
     #[must_use]
     pub fn parts(&self) -> &Parts<'a> {
