@@ -12,7 +12,7 @@ use tokio::sync::{mpsc, watch};
 use super::control::{Done, OrderRequest};
 use super::look::Eye;
 use super::standing;
-use crate::ambient::{Clock, monotonic};
+use crate::ambient::{Clock, WatchedClock, monotonic};
 use crate::engine::audit::{AuditRow, IntentId, Outcome};
 use crate::engine::decide::{Decision, GiveUp, Planned, Tick, decide};
 use crate::engine::memory::{Memory, Snapshot};
@@ -34,6 +34,7 @@ pub struct Watch {
     pub(super) stop: watch::Receiver<bool>,
     orders: mpsc::Receiver<OrderRequest>,
     pub(super) clock: Clock,
+    watched_clock: WatchedClock,
     pub(super) sink: Sink,
     pub(super) seed: u64,
     pub(super) memory: Memory,
@@ -158,6 +159,7 @@ impl Watch {
             rules: settings.rules,
             stop: settings.stop,
             orders: settings.orders,
+            watched_clock: settings.clock.watched(),
             clock: settings.clock,
             sink: settings.sink,
             seed: settings.seed,
@@ -237,9 +239,16 @@ impl Watch {
     pub async fn tick(&mut self) -> Looked {
         let began = monotonic();
         let mut stop = self.stop.clone();
-        let snapshot = tokio::select! {
-            snapshot = self.eye.look() => snapshot,
-            _ = stop.wait_for(|stop| *stop) => return Looked::Stopped,
+        self.follow_clock();
+        let snapshot = loop {
+            let snapshot = tokio::select! {
+                snapshot = self.eye.look() => snapshot,
+                _ = stop.wait_for(|stop| *stop) => return Looked::Stopped,
+            };
+            // Moments of a look across a jump of the clock mean nothing.
+            if !self.follow_clock() {
+                break snapshot;
+            }
         };
         let look_seconds = began.elapsed().as_secs_f64();
         let snapshot = match snapshot {
@@ -288,6 +297,19 @@ impl Watch {
             ..self.status.clone()
         });
         Looked::Done(Box::new((snapshot, decision)))
+    }
+
+    /// Moves what is remembered along when our clock was set; tells whether it was.
+    fn follow_clock(&mut self) -> bool {
+        let Some(jump) = self.watched_clock.jump() else { return false };
+        self.memory.shift(jump);
+        self.eye.shift(jump);
+        if let Some((since, _)) = &mut self.away {
+            *since = since.saturating_add(jump).unwrap_or(*since);
+        }
+        let server = self.memory.server.clone();
+        self.sink.emit(&Event::ClockSet { server, seconds: jump.as_secs() });
+        true
     }
 
     /// Tells how things stand.
