@@ -3,13 +3,16 @@
 
 mod common;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use common::{Told, Turned, audit, config, daemon, sandbox};
 use taskwarden::daemon::supervise::Daemon;
 use taskwarden::daemon::watch::Watch;
 use taskwarden::engine::audit::Outcome;
-use taskwarden::sandbox::{Endpoint, Flavour, Model, Phase, Sandbox, Settings, State, TaskScript};
+use taskwarden::sandbox::{
+    Endpoint, Fault, FaultPlan, Flavour, Model, Phase, Sandbox, Settings, State, TaskScript,
+};
 
 const KIND: &str = "offline_download";
 const FAR: Duration = Duration::from_secs(100_000);
@@ -130,6 +133,32 @@ async fn is_left_alone(script: &TaskScript, rule: &str, changes: &[(&str, Change
 fn failing() -> TaskScript {
     let error = "http status code 503";
     TaskScript::new(KIND, "").fails(2, Duration::from_secs(2), error).succeeds(FAR)
+}
+
+#[tokio::test]
+async fn a_server_that_forbids_an_action_is_asked_twice_and_the_task_given_up() {
+    let rule = "{ state: failed }\n    action: retry_some\n    max_attempts: 9";
+    let mut race = Race::new(Flavour::OpenList, 1, &failing(), rule).await;
+    race.sandbox.with_model(|model| {
+        model.faults().plan(FaultPlan {
+            rate: 1.0,
+            faults: vec![Fault::Code403],
+            only: Some(Arc::new(|line| line.endpoint == Some(Endpoint::RetrySome))),
+            phase: None,
+            seed: 1,
+        });
+    });
+    for _ in 0..40 {
+        race.watch.tick().await;
+        race.turned.turn(Duration::from_secs(60));
+    }
+    assert_eq!(race.acting_calls(), 2);
+    let rows = audit(race.state.path());
+    let [first, second, give_up] = &rows[..] else { panic!("{rows:#?}") };
+    assert_eq!((first.outcome, second.outcome), (Outcome::Rejected, Outcome::Rejected));
+    assert_eq!(give_up.action, "give_up");
+    assert!(give_up.reason.contains("forbidden (403): permission denied"), "{}", give_up.reason);
+    assert_eq!(give_up.attempt, Some(0));
 }
 
 #[tokio::test]

@@ -358,6 +358,10 @@ fn groups(actions: &[Planned]) -> Vec<Group<'_>> {
 /// What a call that brought no clear answer means for what it was to do.
 fn failed(error: &upstream::Error) -> Answer {
     match error.certainty() {
+        // The right does not come by itself: to ask for ever would only fill the logs.
+        _ if matches!(error, upstream::Error::Forbidden { .. }) => {
+            Answer::Rejected(error.to_string())
+        }
         Certainty::NotDone => Answer::NotDone(error.to_string()),
         Certainty::Unknown => Answer::Lost(error.to_string()),
     }

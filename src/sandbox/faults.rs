@@ -20,6 +20,8 @@ pub enum Fault {
     Truncate,
     /// The envelope says that the token is invalidated. Only ever before the operation.
     Code401,
+    /// The envelope says that the user has not the right. Only ever before the operation.
+    Code403,
     /// Nothing comes; after the given (real) time the connection is reset, without one never.
     Hang(Option<Duration>),
     /// The answer is right, but late by this much real time.
@@ -45,7 +47,7 @@ impl Fault {
     fn phase(&self, wanted: Option<Phase>, rng: &mut Rng) -> Phase {
         match (self, wanted) {
             (Self::Truncate, _) => Phase::After,
-            (Self::Code401, _) => Phase::Before,
+            (Self::Code401 | Self::Code403, _) => Phase::Before,
             (_, Some(phase)) => phase,
             (_, None) if rng.chance(0.5) => Phase::Before,
             (_, None) => Phase::After,
@@ -115,8 +117,8 @@ impl Faults {
         self.plan = Some((plan, rng));
     }
 
-    /// The next request that `only` picks goes wrong, once. [`Fault::Truncate`] and
-    /// [`Fault::Code401`] have a phase of their own.
+    /// The next request that `only` picks goes wrong, once. [`Fault::Truncate`],
+    /// [`Fault::Code401`] and [`Fault::Code403`] have a phase of their own.
     pub fn next(
         &mut self,
         only: impl Fn(&RequestLine) -> bool + Send + Sync + 'static,

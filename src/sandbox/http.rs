@@ -464,6 +464,7 @@ async fn faulty(fault: Fault, plain: Plain, line: &Line) -> Response<Body> {
         }
         Fault::Truncate => truncated(plain),
         Fault::Code401 => whole(Plain::refused(401, "token is invalidated")),
+        Fault::Code403 => whole(Plain::refused(403, "permission denied")),
         Fault::Hang(Some(wait)) => {
             tokio::time::sleep(wait).await;
             line.cut();

@@ -514,6 +514,7 @@ async fn faults_before_and_after_the_operation() {
         Fault::Reset,
         Fault::Truncate,
         Fault::Code401,
+        Fault::Code403,
         Fault::Hang(Some(briefly)),
         Fault::Slow(briefly),
         Fault::WrongHtml,
@@ -533,7 +534,7 @@ async fn faults_before_and_after_the_operation() {
             let answer = raw(&sandbox, &ask).await;
             let acted = match fault {
                 Fault::Truncate | Fault::Slow(_) => true,
-                Fault::Code401 => false,
+                Fault::Code401 | Fault::Code403 => false,
                 _ => phase == Phase::After,
             };
             let said = format!("{fault:?} {phase:?}: {answer:?}");
@@ -557,6 +558,7 @@ async fn faults_before_and_after_the_operation() {
                     assert!(answer.unwrap().starts_with("HTTP/1.1 502"), "{said}");
                 }
                 Fault::Code401 => assert!(answer.unwrap().contains("\"code\":401"), "{said}"),
+                Fault::Code403 => assert!(answer.unwrap().contains("\"code\":403"), "{said}"),
                 Fault::WrongHtml => assert!(answer.unwrap().ends_with("</html>\n"), "{said}"),
                 Fault::EmptyBody => assert!(answer.unwrap().ends_with("\r\n\r\n"), "{said}"),
                 Fault::GarbageJson => assert!(answer.unwrap().ends_with("succ\u{fffd}"), "{said}"),
