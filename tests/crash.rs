@@ -187,6 +187,7 @@ async fn killed_at_any_moment_on_alist_too() {
 }
 
 /// Has the daemon killed so many times, while it looks after so many tasks.
+#[allow(clippy::print_stdout, reason = "a test may say what it did")]
 async fn survives(flavour: Flavour, kills: usize, tasks: usize) {
     let began = Clock::system().now().as_millisecond();
     let settings = Settings::new(flavour).pool("offline_download", 20, 0);
