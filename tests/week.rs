@@ -78,6 +78,7 @@ fn fill(model: &mut Model) -> Vec<String> {
         .collect()
 }
 
+#[allow(clippy::too_many_lines, reason = "one story")]
 #[tokio::test]
 async fn a_week_with_twenty_thousand_tasks_and_restarts_of_both_sides() {
     let began = monotonic();
@@ -142,7 +143,7 @@ async fn a_week_with_twenty_thousand_tasks_and_restarts_of_both_sides() {
     for (task, id) in (0..TASKS).zip(&ids) {
         let seen = report.task(id).unwrap();
         assert!(seen.max_concurrent <= 1, "{} ran twice at once", seen.name);
-        assert_eq!(seen.executions_after_success, 0, "{:#?}", seen);
+        assert_eq!(seen.executions_after_success, 0, "{seen:#?}");
         let tries = seen.executions.iter().filter(|run| run.trigger == Trigger::RetryCall).count();
         retries.insert(id, tries);
         // A restart in the middle of a burst loses what was not written down.
