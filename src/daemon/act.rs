@@ -275,6 +275,7 @@ impl Watch {
             },
         };
         self.memory.note_kind_answer(group.rule, group.kind, &answer);
+        self.note_unsent(intent, &answer);
         let (outcome, detail) = answer.outcome();
         self.note_outcome((intent, outcome, detail.to_owned()));
         self.save().await && answer == Answer::Accepted
@@ -289,8 +290,15 @@ impl Watch {
     ) {
         self.memory.note_answer(kind, id, answer, self.clock.now());
         if let Some(intent) = intents.get(id) {
+            self.note_unsent(*intent, answer);
             let (outcome, detail) = answer.outcome();
             self.note_outcome((*intent, outcome, detail.to_owned()));
+        }
+    }
+
+    fn note_unsent(&mut self, intent: IntentId, answer: &Answer) {
+        if matches!(answer, Answer::NotDone(_)) {
+            self.unwritten.unsent.push(intent);
         }
     }
 

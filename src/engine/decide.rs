@@ -45,6 +45,16 @@ pub struct Decision {
     pub next_due: Option<Timestamp>,
 }
 
+impl Decision {
+    /// Whether it does, says or remembers something.
+    #[must_use]
+    pub fn does_something(&self) -> bool {
+        self.actions.iter().any(|planned| planned.fresh)
+            || !self.give_ups.is_empty()
+            || !self.memory.is_empty()
+    }
+}
+
 /// An action on a task, or on a whole kind.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Planned {

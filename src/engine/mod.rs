@@ -12,6 +12,7 @@ pub mod described;
 pub mod forecast;
 pub mod memory;
 pub mod name;
+pub mod observe;
 pub mod order;
 pub mod predicate;
 mod redact;

@@ -17,6 +17,9 @@ const PAGES: i64 = 128;
 pub struct Keep {
     /// Audit rows from this moment on; `None` for all.
     pub audit_since: Option<Timestamp>,
+    /// What was seen from this moment on, and the last look at each task that is still listed;
+    /// `None` for all.
+    pub seen_since: Option<Timestamp>,
     /// So many bytes at most, the oldest rows going first. What is remembered of tasks counts and
     /// stays.
     pub size: Option<u64>,
@@ -41,6 +44,23 @@ struct Aging {
 
 /// In the order in which they give way when the store is too large.
 const AGING: &[Aging] = &[
+    // The last that was seen of a task that is still listed stays: it is how the task is.
+    Aging {
+        since: |keep| keep.seen_since,
+        delete: "DELETE FROM observation WHERE (look, task) IN (\
+                     SELECT o.look, o.task FROM look JOIN observation AS o ON o.look = look.number \
+                     WHERE look.time < ?1 AND (o.state IS NULL OR EXISTS (\
+                         SELECT 1 FROM observation AS n WHERE n.task = o.task AND n.look > o.look)) \
+                     ORDER BY look.time LIMIT ?2)",
+    },
+    Aging {
+        since: |keep| keep.seen_since,
+        delete: "DELETE FROM look WHERE number IN (\
+                     SELECT number FROM look WHERE time < ?1 \
+                     AND number < (SELECT max(number) FROM look) \
+                     AND NOT EXISTS (SELECT 1 FROM observation WHERE look = number) \
+                     ORDER BY time LIMIT ?2)",
+    },
     // The last number stays, since it must not be given out again; and so does what was perhaps sent
     // and was not judged yet.
     Aging {
