@@ -72,6 +72,7 @@ fn the_help_says_what_there_is() {
         "match",
         "audit",
         "backup",
+        "history",
         "dead",
         "pause",
         "reload",

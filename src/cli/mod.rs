@@ -11,8 +11,10 @@ pub mod described;
 pub mod doctor;
 pub mod explain;
 pub mod findings;
+pub mod history;
 pub mod live;
 pub mod match_;
+mod past;
 pub mod paths;
 pub mod pause;
 pub mod plan;
@@ -103,6 +105,7 @@ enum Command {
     Explain(Box<explain::ExplainArgs>),
     Match(Box<match_::MatchArgs>),
     Audit(audit::AuditArgs),
+    History(history::HistoryArgs),
     Dead(dead::DeadArgs),
     Status(status::StatusArgs),
     Pause(pause::PauseArgs),
@@ -181,6 +184,7 @@ pub fn main(args: Args) -> Exit {
         Command::Explain(args) => explain::run(&common, &args),
         Command::Match(args) => match_::run(&common, &args),
         Command::Audit(args) => audit::run(&common, &args),
+        Command::History(args) => history::run(&common, &args),
         Command::Dead(args) => dead::run(&common, &args),
         Command::Status(args) => status::run(&common, &args),
         Command::Pause(args) => pause::pause(&common, &args),

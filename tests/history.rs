@@ -1,0 +1,118 @@
+//! What the daemon writes down of what it sees, and the commands that look back on it, against the
+//! sandbox.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test may fail so")]
+
+mod common;
+
+use std::ops::ControlFlow;
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+
+use common::{Told, Turned, audit, config, daemon, drive, sandbox};
+use taskwarden::daemon::watch::Looked;
+use taskwarden::engine::observe::Look;
+use taskwarden::sandbox::scenario::{FlakyQueue, flaky_queue};
+use taskwarden::sandbox::{Flavour, Settings};
+use taskwarden::store::{LookFilter, Reader};
+
+const RULES: &str = r"
+rules:
+  - name: hopeless
+    match: { state: failed, error: 'status code 404' }
+    action: retry_some
+    max_attempts: 1
+    backoff: { initial: 20s, factor: 2, max: 10m, jitter: 0 }
+  - name: flaky
+    match: { kind: offline_download, state: failed }
+    action: retry_some
+    max_attempts: 6
+    backoff: { initial: 20s, factor: 2, max: 10m, jitter: 0 }
+    limits: { per_tick: 50, per_hour: 1000 }
+    breaker: off
+";
+
+/// A queue that was worked off by the rules.
+async fn worked_off(state: &Path) -> FlakyQueue {
+    let (turned, told) = (Turned::new(), Told::default());
+    let settings = Settings::new(Flavour::OpenList).pool("offline_download", 20, 0);
+    let sandbox = sandbox(settings, &turned).await;
+    let queue = sandbox.with_model(|model| flaky_queue(model, 60, 20, 4, 3));
+    let daemon = daemon(config(&sandbox, "", RULES), state, &turned, &told);
+    let mut watch = daemon.watch(&"home".into()).unwrap();
+    let mut quiet = 0;
+    drive(&mut watch, &turned, Duration::from_secs(10), 3000, |looked| {
+        let Looked::Done(done) = looked else { panic!("{looked:?}") };
+        let undone = done.0.kinds.values().flatten().any(|task| !task.state.is_done());
+        quiet = if undone || !done.1.waiting.is_empty() { 0 } else { quiet + 1 };
+        quiet >= 5
+    })
+    .await;
+    let before = looks(state).len();
+    for _ in 0..20 {
+        turned.turn(Duration::from_secs(10));
+        watch.tick().await;
+    }
+    assert_eq!(looks(state).len(), before, "what does not change costs no rows");
+    queue
+}
+
+fn looks(state: &Path) -> Vec<Look> {
+    let mut looks = Vec::new();
+    let reader = Reader::open(state).unwrap();
+    let take = |look| {
+        looks.push(look);
+        ControlFlow::Continue(())
+    };
+    reader.looks_each(&LookFilter::default(), take).unwrap();
+    looks
+}
+
+/// What a command prints; it must end well.
+fn taskwarden(state: &Path, args: &[&str]) -> String {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_taskwarden"));
+    command.env_clear().env("TZ", "UTC").env("HOME", state).current_dir(state);
+    let output = command.arg("--state-dir").arg(state).args(args).output().unwrap();
+    let err = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success(), "{args:?}: {err}");
+    String::from_utf8(output.stdout).unwrap()
+}
+
+fn json(text: &str) -> Vec<serde_json::Value> {
+    text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+#[tokio::test]
+async fn a_queue_that_was_worked_off_can_be_looked_back_on() {
+    let state = tempfile::tempdir().unwrap();
+    let state = state.path();
+    let queue = worked_off(state).await;
+    let rows = audit(state);
+
+    let all = json(&taskwarden(state, &["history", "--format", "json"]));
+    let done = all.iter().filter(|event| event["event"] == "done").count();
+    assert_eq!(done, rows.len());
+    let times: Vec<&str> = all.iter().map(|event| event["time"].as_str().unwrap()).collect();
+    assert!(times.is_sorted());
+
+    let task = &queue.flaky[0];
+    let story = taskwarden(state, &["history", "--task", task]);
+    let sentence = story.lines().next().unwrap();
+    assert!(sentence.contains("; failed "), "{sentence}");
+    assert!(sentence.contains("; waited "), "{sentence}");
+    assert!(sentence.contains("attempt 1; "), "{sentence}");
+    assert!(sentence.contains("succeeded "), "{sentence}");
+    assert!(story.lines().count() > 5, "{story}");
+
+    let by_rule = json(&taskwarden(state, &["history", "--rule", "hopeless", "--format", "json"]));
+    assert!(!by_rule.is_empty());
+    assert!(by_rule.iter().all(|event| event["event"] == "done" && event["rule"] == "hopeless"));
+    let of_class =
+        json(&taskwarden(state, &["history", "--class", "not_found", "--format", "json"]));
+    assert!(of_class.iter().any(|event| event["event"] == "seen"));
+    assert!(of_class.iter().all(|event| event["class"] == "not_found"), "{of_class:?}");
+    let last = json(&taskwarden(state, &["history", "-n", "3", "--format", "json"]));
+    assert_eq!(last, all[all.len() - 3..]);
+    assert_eq!(taskwarden(state, &["history", "--kind", "copy"]), "");
+    assert_eq!(taskwarden(state, &["history", "--until", "2020-01-01"]), "");
+}
