@@ -73,6 +73,7 @@ fn the_help_says_what_there_is() {
         "audit",
         "backup",
         "history",
+        "report",
         "dead",
         "pause",
         "reload",

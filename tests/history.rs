@@ -115,4 +115,35 @@ async fn a_queue_that_was_worked_off_can_be_looked_back_on() {
     assert_eq!(last, all[all.len() - 3..]);
     assert_eq!(taskwarden(state, &["history", "--kind", "copy"]), "");
     assert_eq!(taskwarden(state, &["history", "--until", "2020-01-01"]), "");
+
+    let report = json(&taskwarden(state, &["report", "--format", "json"]));
+    let sum = |about: &str| -> u64 {
+        let lines = report.iter().filter(|line| line["about"] == about);
+        lines.map(|line| line["failures"].as_u64().unwrap()).sum()
+    };
+    assert!(sum("class") > 20);
+    assert_eq!((sum("mount"), sum("hour")), (sum("class"), sum("class")));
+    let flaky = |attempt: u64| {
+        let find =
+            |line: &&serde_json::Value| line["rule"] == "flaky" && line["attempt"] == attempt;
+        let line = report.iter().find(find).unwrap();
+        let number = |key: &str| line[key].as_u64().unwrap();
+        (number("succeeded"), number("failed"), number("unknown"))
+    };
+    let retried = |attempt: u32| {
+        let is = |row: &&taskwarden::engine::audit::AuditRow| {
+            row.action == "retry_some"
+                && row.attempt == Some(attempt)
+                && row.rule.as_ref().is_some_and(|rule| rule.as_str() == "flaky")
+        };
+        rows.iter().filter(is).count() as u64
+    };
+    for attempt in 1..=6 {
+        let (succeeded, failed, unknown) = flaky(u64::from(attempt));
+        assert_eq!((succeeded + failed, unknown), (retried(attempt), 0), "attempt {attempt}");
+    }
+    // The hopeless ones are all that is left at last.
+    assert_eq!(flaky(6), (0, queue.hopeless.len() as u64, 0));
+    let human = taskwarden(state, &["report"]);
+    assert!(human.contains("by class") && human.contains("attempts of rule `flaky`"), "{human}");
 }

@@ -20,6 +20,7 @@ pub mod pause;
 pub mod plan;
 pub mod reference;
 pub mod reload;
+pub mod report;
 pub mod run;
 mod running;
 pub mod schema;
@@ -106,6 +107,7 @@ enum Command {
     Match(Box<match_::MatchArgs>),
     Audit(audit::AuditArgs),
     History(history::HistoryArgs),
+    Report(report::ReportArgs),
     Dead(dead::DeadArgs),
     Status(status::StatusArgs),
     Pause(pause::PauseArgs),
@@ -185,6 +187,7 @@ pub fn main(args: Args) -> Exit {
         Command::Match(args) => match_::run(&common, &args),
         Command::Audit(args) => audit::run(&common, &args),
         Command::History(args) => history::run(&common, &args),
+        Command::Report(args) => report::run(&common, &args),
         Command::Dead(args) => dead::run(&common, &args),
         Command::Status(args) => status::run(&common, &args),
         Command::Pause(args) => pause::pause(&common, &args),
