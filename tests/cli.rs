@@ -74,6 +74,7 @@ fn the_help_says_what_there_is() {
         "backup",
         "history",
         "report",
+        "backtest",
         "dead",
         "pause",
         "reload",

@@ -13,7 +13,7 @@ use common::{Told, Turned, audit, config, daemon, drive, sandbox};
 use taskwarden::daemon::watch::Looked;
 use taskwarden::engine::observe::Look;
 use taskwarden::sandbox::scenario::{FlakyQueue, flaky_queue};
-use taskwarden::sandbox::{Flavour, Settings};
+use taskwarden::sandbox::{Fault, FaultPlan, Flavour, Settings};
 use taskwarden::store::{LookFilter, Reader};
 
 const RULES: &str = r"
@@ -146,4 +146,115 @@ async fn a_queue_that_was_worked_off_can_be_looked_back_on() {
     assert_eq!(flaky(6), (0, queue.hopeless.len() as u64, 0));
     let human = taskwarden(state, &["report"]);
     assert!(human.contains("by class") && human.contains("attempts of rule `flaky`"), "{human}");
+}
+
+/// Rules that use what there is: limits, breakers, jitter, ages, schedules, dry runs, whole kinds.
+const MANY_RULES: &str = r"
+rules:
+  - name: tell
+    match: { state: failed, age: '>2m' }
+    action: notify
+    continue: true
+  - name: hopeless
+    match: { state: failed, error: 'status code 404' }
+    action: retry_some
+    max_attempts: 1
+    backoff: { initial: 20s, factor: 2, max: 10m }
+    on_give_up: [notify, delete_some]
+  - name: shown
+    match: { state: failed, class: [throttled, network] }
+    action: delete_some
+    mode: dry_run
+  - name: flaky
+    match: { kind: offline_download, state: failed }
+    action: retry_some
+    max_attempts: 6
+    give_up_after: 40m
+    backoff: { initial: 20s, factor: 2, max: 10m }
+    limits: { per_tick: 3, per_hour: 40 }
+    breaker: { open_after: 4, within: 5m, cool_down: 3m }
+  - name: tidy
+    match: { state: succeeded, age: '>5m' }
+    action: delete_some
+    limits: { per_tick: 2 }
+  - name: sweep
+    match: { kind: offline_download, state: succeeded }
+    action: clear_succeeded
+    schedule: '*/20 * * * *'
+";
+
+/// A run of the daemon with some trouble on the line; the number of ticks is fixed.
+async fn run(state: &Path, flavour: Flavour, seed: u64, faults: f64, restarts: bool) {
+    let (turned, told) = (Turned::new(), Told::default());
+    let settings = Settings::new(flavour).pool("offline_download", 5, 0);
+    let sandbox = sandbox(settings, &turned).await;
+    sandbox.with_model(|model| {
+        flaky_queue(model, 40, 15, 5, seed);
+        model.faults().plan(FaultPlan {
+            rate: faults,
+            faults: vec![
+                Fault::Http5xx(500, "oops".to_owned()),
+                Fault::Http502Page,
+                Fault::Reset,
+                Fault::Truncate,
+                Fault::Code401,
+            ],
+            only: None,
+            phase: None,
+            seed,
+        });
+    });
+    let config = config(&sandbox, "    timeout: 1s", MANY_RULES);
+    let text = format!(
+        "version: 1\nservers:\n  - name: home\n    url: {}\n    token: x\n    timeout: 1s\n{MANY_RULES}",
+        sandbox.url()
+    );
+    std::fs::write(state.join("rules.yaml"), text).unwrap();
+    for part in 0..3 {
+        let daemon = daemon(config.clone(), state, &turned, &told);
+        let mut watch = daemon.watch(&"home".into()).unwrap();
+        for tick in 0..150 {
+            watch.tick().await;
+            // Not all looks are the same time apart.
+            turned.turn(Duration::from_millis(10_000 + 137 * (tick % 7)));
+        }
+        if !restarts && part == 0 {
+            for _ in 0..300 {
+                watch.tick().await;
+                turned.turn(Duration::from_secs(10));
+            }
+            return;
+        }
+    }
+}
+
+/// The rules that really ran do over recorded history just what they really did.
+fn assert_reproduced(state: &Path) -> u64 {
+    let out = taskwarden(state, &["backtest", "-q", "--rules", "rules.yaml", "--format", "json"]);
+    let lines = json(&out);
+    let total = lines.last().unwrap();
+    let figures = ["added", "removed", "moved"].map(|key| total[key].as_u64().unwrap());
+    assert_eq!(figures, [0, 0, 0], "{}", taskwarden(state, &["backtest", "--rules", "rules.yaml"]));
+    assert_eq!(total["uncertain_tasks"], 0);
+    let same = total["same"].as_u64().unwrap();
+    let rows = audit(state);
+    assert_eq!(same, rows.iter().filter(|row| row.rule.is_some()).count() as u64);
+    same
+}
+
+#[tokio::test]
+async fn a_backtest_of_the_rules_that_ran_is_what_was_done() {
+    for seed in 0..4 {
+        for (flavour, faults, restarts) in [
+            (Flavour::OpenList, 0.0, false),
+            (Flavour::AList, 0.0, true),
+            (Flavour::OpenList, 0.15, true),
+            (Flavour::AList, 0.15, false),
+        ] {
+            let state = tempfile::tempdir().unwrap();
+            run(state.path(), flavour, seed, faults, restarts).await;
+            let same = assert_reproduced(state.path());
+            assert!(same > 60, "{seed} {flavour:?}: {same}");
+        }
+    }
 }

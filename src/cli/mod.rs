@@ -3,6 +3,7 @@
 
 mod acquaintance;
 pub mod audit;
+pub mod backtest;
 pub mod backup;
 pub mod check;
 pub mod dead;
@@ -108,6 +109,7 @@ enum Command {
     Audit(audit::AuditArgs),
     History(history::HistoryArgs),
     Report(report::ReportArgs),
+    Backtest(backtest::BacktestArgs),
     Dead(dead::DeadArgs),
     Status(status::StatusArgs),
     Pause(pause::PauseArgs),
@@ -188,6 +190,7 @@ pub fn main(args: Args) -> Exit {
         Command::Audit(args) => audit::run(&common, &args),
         Command::History(args) => history::run(&common, &args),
         Command::Report(args) => report::run(&common, &args),
+        Command::Backtest(args) => backtest::run(&common, &args),
         Command::Dead(args) => dead::run(&common, &args),
         Command::Status(args) => status::run(&common, &args),
         Command::Pause(args) => pause::pause(&common, &args),

@@ -13,7 +13,7 @@ use super::control::{Done, OrderRequest};
 use super::look::Eye;
 use super::standing;
 use crate::ambient::{Clock, monotonic};
-use crate::engine::audit::{AuditRow, IntentId, Outcome};
+use crate::engine::audit::{AuditRow, IntentId, Outcome, Trouble};
 use crate::engine::decide::{Decision, GiveUp, Planned, Tick, decide};
 use crate::engine::memory::{Memory, Snapshot};
 use crate::engine::observe::{Look, Observer};
@@ -61,7 +61,7 @@ pub struct Watch {
 pub(super) struct Unwritten {
     pub(super) rows: Vec<AuditRow>,
     pub(super) outcomes: Vec<(IntentId, Outcome, String)>,
-    pub(super) unsent: Vec<IntentId>,
+    pub(super) troubles: Vec<(IntentId, Trouble)>,
     looks: Vec<Look>,
 }
 
@@ -517,7 +517,7 @@ impl Watch {
             outcomes: self.unwritten.outcomes.clone(),
             server_state: login_memory.clone(),
             looks: self.unwritten.looks.clone(),
-            unsent: self.unwritten.unsent.clone(),
+            troubles: self.unwritten.troubles.clone(),
         };
         if batch.is_empty() && !self.store_away {
             return true;

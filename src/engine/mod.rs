@@ -16,6 +16,7 @@ pub mod observe;
 pub mod order;
 pub mod predicate;
 mod redact;
+pub mod replay;
 pub mod report;
 pub mod rule;
 pub mod schedule;

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::error::{Cause, StoreError};
 use super::read::{Fault, Reader};
-use crate::engine::audit::IntentId;
+use crate::engine::audit::{IntentId, Trouble};
 use crate::engine::name::TaskName;
 use crate::engine::observe::{After, Look, Observation};
 use crate::engine::task::{Flavour, Kind, ServerName, State, Task, TaskId};
@@ -130,12 +130,15 @@ fn text(connection: &Connection, text: &str) -> Result<Option<i64>, Cause> {
     Ok(Some(connection.last_insert_rowid()))
 }
 
-/// Writes down of which actions it is known that they did nothing.
-pub(super) fn write_unsent(connection: &Connection, intents: &[IntentId]) -> Result<(), Cause> {
-    for intent in intents {
+/// Writes down which calls went wrong, and how.
+pub(super) fn write_troubles(
+    connection: &Connection,
+    troubles: &[(IntentId, Trouble)],
+) -> Result<(), Cause> {
+    for (intent, trouble) in troubles {
         connection
-            .prepare_cached("INSERT OR IGNORE INTO unsent (intent) VALUES (?1)")?
-            .execute([intent.0])?;
+            .prepare_cached("INSERT OR REPLACE INTO trouble (intent, what) VALUES (?1, ?2)")?
+            .execute((intent.0, serde_json::to_string(trouble)?))?;
     }
     Ok(())
 }
@@ -275,15 +278,25 @@ impl Reader {
         read().map_err(|cause: Cause| cause.at(&self.path))
     }
 
-    /// Of which actions it is known that they did nothing.
+    /// The actions whose calls went wrong, and how.
     ///
     /// # Errors
     /// As [`Reader::load`].
-    pub fn unsent(&self) -> Result<std::collections::BTreeSet<IntentId>, StoreError> {
+    pub fn troubles(&self) -> Result<BTreeMap<IntentId, Trouble>, StoreError> {
         let read = || {
-            let mut statement = self.connection.prepare("SELECT intent FROM unsent")?;
-            let rows = statement.query_map((), |row| Ok(IntentId(row.get(0)?)))?;
-            rows.collect::<Result<_, _>>().map_err(Cause::from)
+            let mut statement = self.connection.prepare("SELECT intent, what FROM trouble")?;
+            let mut rows = statement.query(())?;
+            let mut troubles = BTreeMap::new();
+            while let Some(row) = rows.next()? {
+                let (intent, what): (i64, String) = (row.get(0)?, row.get(1)?);
+                let trouble = serde_json::from_str(&what).map_err(|error| Cause::Row {
+                    table: "trouble",
+                    key: intent.to_string(),
+                    source: error.into(),
+                })?;
+                troubles.insert(IntentId(intent), trouble);
+            }
+            Ok(troubles)
         };
         read().map_err(|cause: Cause| cause.at(&self.path))
     }

@@ -19,7 +19,7 @@ use super::observe;
 use super::prune::{self, Keep, Pruned};
 use super::read::Reader;
 use crate::ambient::monotonic;
-use crate::engine::audit::{AuditRow, IntentId, Outcome};
+use crate::engine::audit::{AuditRow, IntentId, Outcome, Trouble};
 use crate::engine::memory::Changes;
 use crate::engine::observe::Look;
 use crate::engine::task::{Kind, RuleName, ServerName, TaskId};
@@ -47,9 +47,8 @@ pub struct WriteBatch {
     pub server_state: Option<serde_json::Value>,
     /// What was seen.
     pub looks: Vec<Look>,
-    /// Actions of which it is known that they did nothing, since the server was not reached or
-    /// refused the call whole; their outcome alone does not tell.
-    pub unsent: Vec<IntentId>,
+    /// Actions whose calls went wrong.
+    pub troubles: Vec<(IntentId, Trouble)>,
 }
 
 impl WriteBatch {
@@ -63,7 +62,7 @@ impl WriteBatch {
             outcomes: Vec::new(),
             server_state: None,
             looks: Vec::new(),
-            unsent: Vec::new(),
+            troubles: Vec::new(),
         }
     }
 
@@ -75,7 +74,7 @@ impl WriteBatch {
             && self.outcomes.is_empty()
             && self.server_state.is_none()
             && self.looks.is_empty()
-            && self.unsent.is_empty()
+            && self.troubles.is_empty()
     }
 }
 
@@ -364,7 +363,7 @@ fn apply(connection: &Connection, batch: &WriteBatch) -> Result<(), Cause> {
         SERVER.set(connection, &[server], Some(state))?;
     }
     observe::write(connection, &batch.looks)?;
-    observe::write_unsent(connection, &batch.unsent)
+    observe::write_troubles(connection, &batch.troubles)
 }
 
 /// The highest number an audit row has; 0 when there is none.

@@ -63,12 +63,12 @@ CREATE TRIGGER observation_gone AFTER DELETE ON observation BEGIN
         AND NOT EXISTS (SELECT 1 FROM observation WHERE status = OLD.status);
 END;
 
--- Actions of which it is known that they did nothing, since the server was not reached or refused the
--- call whole.
-CREATE TABLE unsent (
-    intent INTEGER PRIMARY KEY
+-- Actions whose calls went wrong, and how, as JSON.
+CREATE TABLE trouble (
+    intent INTEGER PRIMARY KEY,
+    what TEXT NOT NULL
 ) STRICT;
 
 CREATE TRIGGER audit_gone AFTER DELETE ON audit BEGIN
-    DELETE FROM unsent WHERE intent = OLD.id;
+    DELETE FROM trouble WHERE intent = OLD.id;
 END;

@@ -1,6 +1,7 @@
 //! What the lists showed.
 
 use super::*;
+use crate::engine::audit::Trouble;
 use crate::engine::name::TaskName;
 use crate::engine::observe::{After, Look, Observation};
 use crate::engine::task::{Flavour, Task};
@@ -72,8 +73,11 @@ async fn what_was_seen_comes_back_as_it_was() {
         look(3, vec![seen("a", Some(State::Failed))]),
         look(4, vec![seen("a", None)]),
     ];
-    let unsent = vec![IntentId(3)];
-    store.write(WriteBatch { unsent, ..batch(written[..2].to_vec()) }).await.unwrap();
+    let troubles = vec![(IntentId(3), Trouble::NotDone), (IntentId(4), Trouble::Lost)];
+    store
+        .write(WriteBatch { troubles: troubles.clone(), ..batch(written[..2].to_vec()) })
+        .await
+        .unwrap();
     store.write(batch(written[2..].to_vec())).await.unwrap();
     assert_eq!(looks(&dir, &LookFilter::default()), written);
     let of_a = LookFilter { task: Some("a".into()), since: Some(at(3)), ..LookFilter::default() };
@@ -83,7 +87,7 @@ async fn what_was_seen_comes_back_as_it_was() {
     let reader = store.reader().unwrap();
     assert_eq!(reader.last_seen(&home()).unwrap(), [still]);
     assert_eq!(reader.seen_servers().unwrap(), [home()]);
-    assert_eq!(reader.unsent().unwrap().into_iter().collect::<Vec<_>>(), [IntentId(3)]);
+    assert_eq!(reader.troubles().unwrap(), troubles.into_iter().collect());
 }
 
 #[tokio::test]
