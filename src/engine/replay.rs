@@ -11,7 +11,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 
 use super::audit::{AuditRow, IntentId, Outcome, Trouble};
-use super::decide::{Decision, Planned, Tick, decide};
+use super::decide::{Decision, Planned, Tick, decide, decide_part};
 use super::memory::{Answer, KindPending, Memory, Pending, Settling, Snapshot, Subject};
 use super::observe::{After, Look, Observation};
 use super::predicate::{SpanField, Test};
@@ -84,7 +84,13 @@ pub struct Settings {
     pub troubles: BTreeMap<IntentId, Trouble>,
 }
 
-/// A replay of one server's history.
+type Key = (Kind, TaskId);
+
+/// How often all tasks are looked at, and what is old is forgotten, though little changes.
+const WHOLE_EVERY: SignedDuration = SignedDuration::from_hours(6);
+
+/// A replay of one server's history. Only the tasks of which something may be wanted are held against
+/// the rules, since a month has very many looks.
 pub struct Replay<'r> {
     rules: &'r RuleSet,
     settings: Settings,
@@ -92,11 +98,25 @@ pub struct Replay<'r> {
     /// What is listed, as the rules see it.
     shown: Snapshot,
     /// Running tasks, with the moment since when their progress does not move, if it does not.
-    running: BTreeMap<(Kind, TaskId), Option<Timestamp>>,
+    running: BTreeMap<Key, Option<Timestamp>>,
     /// Tasks that are not shown as they really were.
-    apart: HashMap<(Kind, TaskId), Apart>,
+    apart: HashMap<Key, Apart>,
     /// Tasks of which that was ever so.
-    uncertain: BTreeSet<(Kind, TaskId)>,
+    uncertain: BTreeSet<Key>,
+    /// Where in its list each task is.
+    places: HashMap<Key, usize>,
+    /// What is shown otherwise than at the last tick.
+    changed: BTreeSet<Key>,
+    /// Tasks with an action that waits to be judged.
+    judging: BTreeSet<Key>,
+    /// Tasks that a rule has and that wait for more than time.
+    awake: BTreeSet<Key>,
+    /// When a rule may see a task otherwise because time passed.
+    wakes: BTreeSet<(Timestamp, Key)>,
+    /// Whether the rules have been held against all tasks.
+    decided: bool,
+    /// When all tasks were last looked at.
+    whole_at: Option<Timestamp>,
     /// Moments at which something may fall due.
     moments: BTreeSet<Timestamp>,
     last: Option<Timestamp>,
@@ -131,6 +151,13 @@ impl<'r> Replay<'r> {
             running: BTreeMap::new(),
             apart: HashMap::new(),
             uncertain: BTreeSet::new(),
+            places: HashMap::new(),
+            changed: BTreeSet::new(),
+            judging: BTreeSet::new(),
+            awake: BTreeSet::new(),
+            wakes: BTreeSet::new(),
+            decided: false,
+            whole_at: None,
             moments: BTreeSet::new(),
             last: None,
             intents: 0,
@@ -153,12 +180,10 @@ impl<'r> Replay<'r> {
         (self.shown.flavour, self.shown.skew) = (flavour, skew);
         let why = "could not be read";
         self.shown.unread = unread.into_iter().map(|kind| (kind, why.to_owned())).collect();
-        let mut changed = Vec::new();
         for one in seen {
-            changed.push((one.kind.clone(), one.id.clone()));
             self.take_in(one);
         }
-        self.tick(time, Some((rows, cut_short)), &changed);
+        self.tick(time, Some((rows, cut_short)));
         self.last = Some(time);
     }
 
@@ -174,7 +199,7 @@ impl<'r> Replay<'r> {
                 memory.rules = std::mem::take(&mut self.memory.rules);
                 self.memory = memory;
                 self.moments.clear();
-                self.moments.insert(next.time);
+                self.whole_at = None;
                 return;
             }
         };
@@ -182,14 +207,15 @@ impl<'r> Replay<'r> {
         while let Some(moment) = self.moments.first().copied().filter(|at| *at <= previous) {
             self.moments.pop_first();
             if moment > last && moment < previous {
-                self.tick(moment, None, &[]);
+                self.tick(moment, None);
             }
         }
         if previous > last {
-            self.tick(previous, None, &[]);
+            self.tick(previous, None);
         }
         if matches!(next.after, After::Away(_)) {
             self.memory.note_away();
+            self.whole_at = None;
         }
     }
 
@@ -205,41 +231,73 @@ impl<'r> Replay<'r> {
     fn show(&mut self, seen: Observation) {
         let Observation { kind, id, task, still_since } = seen;
         let runs = task.as_ref().is_some_and(|task| task.state == State::Running);
-        let tasks = self.shown.kinds.entry(kind.clone()).or_default();
-        match (tasks.binary_search_by(|task| task.id.cmp(&id)), task) {
-            (Ok(place), Some(task)) => tasks[place] = task,
-            (Err(place), Some(task)) => tasks.insert(place, task),
-            (Ok(place), None) => {
-                tasks.remove(place);
+        let key = (kind, id);
+        let tasks = self.shown.kinds.entry(key.0.clone()).or_default();
+        match (self.places.get(&key).copied(), task) {
+            (Some(place), Some(task)) => tasks[place] = task,
+            (None, Some(task)) => {
+                self.places.insert(key.clone(), tasks.len());
+                tasks.push(task);
             }
-            (Err(_), None) => {}
+            (Some(place), None) => {
+                self.places.remove(&key);
+                tasks.swap_remove(place);
+                if let Some(other) = tasks.get(place) {
+                    self.places.insert((key.0.clone(), other.id.clone()), place);
+                }
+            }
+            (None, None) => {}
         }
+        self.changed.insert(key.clone());
         if runs {
-            self.running.insert((kind, id), still_since);
+            self.running.insert(key, still_since);
         } else {
-            self.running.remove(&(kind, id));
+            self.running.remove(&key);
         }
     }
 
+    fn listed(&self, key: &Key) -> Option<&Task> {
+        listed(&self.shown, &self.places, key)
+    }
+
     /// One look as the daemon takes it.
-    fn tick(
-        &mut self,
-        now: Timestamp,
-        real: Option<(&[AuditRow], bool)>,
-        changed: &[(Kind, TaskId)],
-    ) {
+    fn tick(&mut self, now: Timestamp, real: Option<(&[AuditRow], bool)>) {
         let absent: Vec<Kind> = self.shown.unread.keys().cloned().collect();
         let unread: Vec<(Kind, Vec<Task>)> =
             absent.into_iter().filter_map(|kind| self.shown.kinds.remove_entry(&kind)).collect();
-        self.memory.fold(&self.shown, now);
+        let whole = !unread.is_empty()
+            || self.whole_at.is_none_or(|at| now.duration_since(at) >= WHOLE_EVERY);
+        let changed = std::mem::take(&mut self.changed);
+        if whole {
+            self.memory.fold(&self.shown, now);
+            // What was left out is looked at whole when it can be read again.
+            self.whole_at = unread.is_empty().then_some(now);
+        } else {
+            let part: Vec<(&Kind, &TaskId, Option<&Task>)> = changed
+                .union(&self.judging)
+                .map(|key| (&key.0, &key.1, listed(&self.shown, &self.places, key)))
+                .collect();
+            self.memory.fold_part(&self.shown, &part, now);
+        }
         // The daemon saw all their movements; only that they stopped was written down.
         for ((kind, id), still_since) in &self.running {
             if let Some(task) = self.memory.task_mut(kind, id) {
                 task.progress_at = still_since.unwrap_or(now);
             }
         }
-        for (kind, id) in changed {
-            self.note_moments(kind, id);
+        for key in &changed {
+            self.note_moments(key);
+        }
+        self.awake.extend(changed);
+        // With the verdict, what the rules make of a task changes too.
+        self.awake.extend(self.judging.iter().cloned());
+        let memory = &self.memory;
+        self.judging
+            .retain(|(kind, id)| memory.task(kind, id).is_some_and(|task| task.pending.is_some()));
+        while let Some((at, _)) = self.wakes.first()
+            && *at <= now
+        {
+            self.awake.extend(self.wakes.pop_first().map(|(_, key)| key));
         }
         let (rows, cut_short) = real.unwrap_or((&[], false));
         let done = |row: &&AuditRow| {
@@ -247,13 +305,17 @@ impl<'r> Replay<'r> {
         };
         let mut left: Vec<&AuditRow> = rows.iter().filter(done).collect();
         if now >= self.settings.from {
-            let decision = decide(
-                self.rules,
-                &self.memory,
-                &self.shown,
-                Tick { now, seed: self.settings.seed },
-            );
+            let tick = Tick { now, seed: self.settings.seed };
+            let decision = if whole || !self.decided || self.needs_whole(now) {
+                decide(self.rules, &self.memory, &self.shown, tick)
+            } else {
+                let part: Vec<(&Kind, &Task)> =
+                    self.awake.iter().filter_map(|key| Some((&key.0, self.listed(key)?))).collect();
+                decide_part(self.rules, &self.memory, &self.shown, tick, &part)
+            };
+            self.decided = true;
             self.memory.absorb(decision.memory.clone());
+            self.fall_asleep(&decision);
             // A call that went wrong ends the acting of a look, and what was left comes later.
             let cut_short =
                 cut_short || left.iter().any(|row| self.settings.troubles.contains_key(&row.id));
@@ -272,8 +334,56 @@ impl<'r> Replay<'r> {
         self.shown.kinds.extend(unread);
     }
 
+    /// Whether rules look at more than single tasks: those that count by name, and those that are
+    /// about to act on a whole kind, or have done so.
+    fn needs_whole(&self, now: Timestamp) -> bool {
+        self.rules.rules.iter().any(|rule| {
+            let memory = self.memory.rules.get(&rule.name);
+            let fires = || {
+                let (Some(schedule), Some(memory)) = (&rule.schedule, memory) else { return true };
+                let seen = memory.schedule_seen.filter(|seen| *seen <= now);
+                memory.firing.is_some()
+                    || !memory.kinds.is_empty()
+                    || seen.is_none_or(|seen| schedule.fired_between(seen, now).is_some())
+            };
+            rule.identity == Identity::Name || (rule.action.is_whole_kind() && fires())
+        })
+    }
+
+    /// Leaves alone what waits for nothing, or for a moment only.
+    fn fall_asleep(&mut self, decision: &Decision) {
+        self.awake.clear();
+        for planned in &decision.actions {
+            if let Some(target) = &planned.task {
+                self.awake.insert((planned.kind.clone(), target.id.clone()));
+            }
+        }
+        for waiting in &decision.waiting {
+            let Some(id) = &waiting.task else { continue };
+            let key = (waiting.kind.clone(), id.clone());
+            // A firing that is worked off counts who still waits for it.
+            let scheduled = || {
+                let mut rules = self.rules.rules.iter();
+                rules.any(|rule| rule.name == waiting.rule && rule.schedule.is_some())
+            };
+            match &waiting.gate {
+                Gate::Noticed => {}
+                Gate::Backoff { until, .. } if !scheduled() => {
+                    self.wakes.insert((*until, key));
+                }
+                Gate::Schedule { until: Some(until) } | Gate::OffHours { until: Some(until) } => {
+                    self.wakes.insert((*until, key));
+                }
+                _ => {
+                    self.awake.insert(key);
+                }
+            }
+        }
+    }
+
     /// When the rules may see a task otherwise because time passed.
-    fn note_moments(&mut self, kind: &Kind, id: &TaskId) {
+    fn note_moments(&mut self, key: &Key) {
+        let (kind, id) = key;
         let Some(task) = self.memory.task(kind, id) else { return };
         let mut moments = Vec::new();
         for rule in &self.rules.rules {
@@ -300,7 +410,9 @@ impl<'r> Replay<'r> {
             let length = SignedDuration::try_from(length).unwrap_or(SignedDuration::MAX);
             // A bound that must be passed is passed a moment later.
             for more in [SignedDuration::ZERO, SignedDuration::from_millis(1)] {
-                self.moments.extend(from.checked_add(length.saturating_add(more)).ok());
+                let Ok(at) = from.checked_add(length.saturating_add(more)) else { continue };
+                self.moments.insert(at);
+                self.wakes.insert((at, key.clone()));
             }
         }
     }
@@ -404,6 +516,9 @@ impl<'r> Replay<'r> {
         };
         self.memory.note_intent(&planned.kind, &target.id, pending);
         self.memory.note_answer(&planned.kind, &target.id, answer, at);
+        let key = (planned.kind.clone(), target.id.clone());
+        self.awake.insert(key.clone());
+        self.judging.insert(key);
     }
 
     /// Something is done that was not done then.
@@ -456,10 +571,7 @@ impl<'r> Replay<'r> {
 
     fn part(&mut self, kind: &Kind, id: &TaskId, effect: Effect, ahead: bool) {
         let key = (kind.clone(), id.clone());
-        let listed = self.shown.kinds.get(kind).and_then(|tasks| {
-            let place = tasks.binary_search_by(|task| task.id.cmp(id)).ok()?;
-            Some(tasks[place].clone())
-        });
+        let listed = self.listed(&key).cloned();
         let truth = self.apart.remove(&key).and_then(|apart| apart.truth).or_else(|| {
             let still_since = None;
             listed.map(|task| Observation {
@@ -501,9 +613,7 @@ impl<'r> Replay<'r> {
         let by_name =
             rules.filter(|one| one.name == *rule).any(|rule| rule.identity == Identity::Name);
         let task = row.task_id.as_ref().and_then(|id| {
-            let tasks = self.shown.kinds.get(kind)?;
-            let place = tasks.binary_search_by(|task| task.id.cmp(id)).ok()?;
-            let task = &tasks[place];
+            let task = self.listed(&(kind.clone(), id.clone()))?;
             let subject = if by_name {
                 Subject::Name(kind.clone(), task.name.identity())
             } else {
@@ -534,6 +644,10 @@ impl<'r> Replay<'r> {
         let trouble = self.settings.troubles.get(&row.id).copied();
         self.remember(&planned, row.id, row.time, &answer(row, trouble));
     }
+}
+
+fn listed<'s>(shown: &'s Snapshot, places: &HashMap<Key, usize>, key: &Key) -> Option<&'s Task> {
+    shown.kinds.get(&key.0)?.get(*places.get(key)?)
 }
 
 /// The action an audit row is about.
