@@ -15,8 +15,10 @@ use taskwarden::daemon::watch::Looked;
 use taskwarden::engine::audit::{AuditRow, IntentId, Outcome};
 use taskwarden::engine::name::TaskName;
 use taskwarden::engine::observe::{After, Look, Observation};
+use taskwarden::engine::replay::{self, Deed, Replay};
 use taskwarden::engine::rule::Mode;
 use taskwarden::engine::task::{self, Kind, State, Task};
+use taskwarden::rules::{Source, load};
 use taskwarden::sandbox::scenario::{FlakyQueue, flaky_queue};
 use taskwarden::sandbox::{Fault, FaultPlan, Flavour, Settings};
 use taskwarden::store::{LookFilter, Reader, Store, WriteBatch};
@@ -247,6 +249,61 @@ fn assert_reproduced(state: &Path) -> u64 {
     same
 }
 
+/// Rules that were not the ones that ran.
+fn other_rules() -> [String; 3] {
+    let slower = MANY_RULES.replace("20s", "45s").replace("per_tick: 3", "per_tick: 1");
+    let hourly = MANY_RULES
+        .replace("    give_up_after: 40m\n", "    schedule: '*/7 * * * *'\n")
+        .replace("per_hour: 40", "per_hour: 7");
+    let unbroken = MANY_RULES
+        .replace("breaker: { open_after: 4, within: 5m, cool_down: 3m }", "breaker: off")
+        .replace("schedule: '*/20 * * * *'", "limits: { only_if_undone_below: 3 }")
+        .replace("age: '>5m'", "age: '>50s'");
+    let all = [slower, hourly, unbroken];
+    assert!(all.iter().all(|rules| rules != MANY_RULES));
+    all
+}
+
+/// What rules would have done.
+fn replayed(state: &Path, rules: &str, whole_every: SignedDuration) -> Vec<Deed> {
+    let text = format!(
+        "version: 1\nservers: [{{ name: home, url: 'http://127.0.0.1:1', token: x }}]\n{rules}"
+    );
+    let config = load(Source::new("other.yaml", &text)).config.unwrap();
+    let settings = replay::Settings {
+        server: "home".into(),
+        seed: 0,
+        poll: SignedDuration::from_secs(10),
+        settles: SignedDuration::from_secs(7),
+        from: Timestamp::MIN,
+        whole_every,
+        troubles: Reader::open(state).unwrap().troubles().unwrap(),
+    };
+    let mut replay = Replay::new(&config.rules, settings);
+    let (looks, rows) = (looks(state), audit(state));
+    for (place, look) in looks.iter().enumerate() {
+        let next = looks.get(place + 1);
+        let here = rows
+            .iter()
+            .filter(|row| row.time >= look.time && next.is_none_or(|next| row.time < next.time));
+        let here: Vec<AuditRow> = here.cloned().collect();
+        replay.look(look.clone(), &here, next.is_some_and(|next| next.after == After::Start));
+    }
+    replay.deeds
+}
+
+/// Leaving out the tasks of which nothing is wanted changes nothing.
+fn assert_part_is_whole(state: &Path) {
+    for rules in other_rules() {
+        let whole = replayed(state, &rules, SignedDuration::ZERO);
+        let part = replayed(state, &rules, replay::WHOLE_EVERY);
+        assert!(whole.len() > 50, "{}", whole.len());
+        let (same, differences) = replay::differences(&whole, &part);
+        assert!(differences.is_empty(), "{rules}\n{differences:#?}");
+        assert_eq!(same, whole.len());
+    }
+}
+
 #[tokio::test]
 async fn a_backtest_of_the_rules_that_ran_is_what_was_done() {
     for seed in 0..2 {
@@ -260,6 +317,12 @@ async fn a_backtest_of_the_rules_that_ran_is_what_was_done() {
             run(state.path(), flavour, seed, faults, restarts).await;
             let same = assert_reproduced(state.path());
             assert!(same > 60, "{seed} {flavour:?}: {same}");
+            let mut done: Vec<Deed> = audit(state.path()).iter().filter_map(Deed::of).collect();
+            let mut deeds = replayed(state.path(), MANY_RULES, replay::WHOLE_EVERY);
+            done.sort();
+            deeds.sort();
+            assert_eq!(deeds, done, "to the last attempt number");
+            assert_part_is_whole(state.path());
         }
     }
 }

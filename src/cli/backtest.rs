@@ -13,7 +13,7 @@ use super::past::{self, Period, config};
 use super::{Common, Exit, Failure, Format, live, paths, screen};
 use crate::engine::audit::{AuditRow, IntentId, Trouble};
 use crate::engine::observe::{After, Look};
-use crate::engine::replay::{Deed, Difference, Replay, Settings, differences};
+use crate::engine::replay::{Deed, Difference, Replay, Settings, WHOLE_EVERY, differences};
 use crate::engine::rule::Mode;
 use crate::engine::task::{RuleName, ServerName, TaskId};
 use crate::engine::text::{plural, printable};
@@ -146,6 +146,7 @@ fn settings(
         poll: length(|one| one.poll, POLL),
         settles: timeout + timeout + SignedDuration::from_secs(5),
         from: since.unwrap_or(Timestamp::MIN),
+        whole_every: WHOLE_EVERY,
         troubles,
     }
 }

@@ -162,7 +162,7 @@ fn form(task: &Task) -> u64 {
     // Its keys are fixed, so the same listing has the same form in the next process.
     let mut hasher = DefaultHasher::new();
     (task.state, task.started, task.ended, task.total_bytes, &task.error).hash(&mut hasher);
-    (&task.name, &task.creator, &task.roles, quarter(task.progress)).hash(&mut hasher);
+    (task.name.identity(), &task.creator, &task.roles, quarter(task.progress)).hash(&mut hasher);
     for part in task.status.split(|c: char| c.is_ascii_digit() || c == '.') {
         if !part.is_empty() {
             part.hash(&mut hasher);

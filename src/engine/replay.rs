@@ -80,6 +80,9 @@ pub struct Settings {
     pub settles: SignedDuration,
     /// From when on the rules decide; before it, what was really done is taken over.
     pub from: Timestamp,
+    /// How often all tasks are looked at: [`WHOLE_EVERY`], or always with zero, which comes to the
+    /// same and takes longer.
+    pub whole_every: SignedDuration,
     /// Actions whose calls went wrong.
     pub troubles: BTreeMap<IntentId, Trouble>,
 }
@@ -87,7 +90,7 @@ pub struct Settings {
 type Key = (Kind, TaskId);
 
 /// How often all tasks are looked at, and what is old is forgotten, though little changes.
-const WHOLE_EVERY: SignedDuration = SignedDuration::from_hours(6);
+pub const WHOLE_EVERY: SignedDuration = SignedDuration::from_hours(6);
 
 /// A replay of one server's history. Only the tasks of which something may be wanted are held against
 /// the rules, since a month has very many looks.
@@ -266,7 +269,7 @@ impl<'r> Replay<'r> {
         let unread: Vec<(Kind, Vec<Task>)> =
             absent.into_iter().filter_map(|kind| self.shown.kinds.remove_entry(&kind)).collect();
         let whole = !unread.is_empty()
-            || self.whole_at.is_none_or(|at| now.duration_since(at) >= WHOLE_EVERY);
+            || self.whole_at.is_none_or(|at| now.duration_since(at) >= self.settings.whole_every);
         let changed = std::mem::take(&mut self.changed);
         if whole {
             self.memory.fold(&self.shown, now);
