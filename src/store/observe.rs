@@ -76,6 +76,7 @@ fn write_one(
         if let Some((number, _)) = known {
             let none = None::<i64>;
             put.execute(params![look, number, none, none, none, 0.0, 0, none, none, none])?;
+            replace_kept(connection, look, number)?;
         }
         return Ok(());
     };
@@ -111,6 +112,17 @@ fn write_one(
         text(connection, &task.status)?,
         nanoseconds(seen.still_since),
     ])?;
+    replace_kept(connection, look, number)
+}
+
+/// Lets go of how a task was seen at a look that is kept for that only.
+fn replace_kept(connection: &Connection, look: i64, task: i64) -> Result<(), Cause> {
+    connection
+        .prepare_cached(
+            "DELETE FROM observation WHERE task = ?1 AND look < ?2 \
+             AND look IN (SELECT number FROM look WHERE kept)",
+        )?
+        .execute((task, look))?;
     Ok(())
 }
 

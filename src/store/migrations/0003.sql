@@ -11,7 +11,10 @@ CREATE TABLE look (
     -- In milliseconds.
     skew INTEGER NOT NULL,
     -- A JSON list of kinds.
-    unread TEXT NOT NULL
+    unread TEXT NOT NULL,
+    -- Whether nothing of it is left but how tasks that are still listed were last seen. What is seen of
+    -- such a task next takes the place of that.
+    kept INTEGER NOT NULL DEFAULT 0
 ) STRICT;
 
 CREATE INDEX look_time ON look (time);

@@ -110,6 +110,18 @@ async fn old_looks_go_and_how_a_listed_task_is_stays() {
     // Texts and tasks that nothing speaks of go with them.
     assert_eq!((count(&dir, "seen_task"), count(&dir, "seen_text")), (2, 2));
     assert_eq!(store.prune(keep).await.unwrap(), Pruned::default());
+    // What is seen of such a task next takes the place of what was kept.
+    store.write(batch(vec![look(6000, vec![seen("stays", Some(State::Failed))])])).await.unwrap();
+    let left = looks(&dir, &LookFilter::default());
+    assert_eq!(left.iter().map(|look| look.seen.len()).collect::<Vec<_>>(), [0, 1, 1]);
+    assert_eq!(store.prune(keep).await.unwrap().rows, 1);
+    let of_it = LookFilter { task: Some("stays".into()), ..LookFilter::default() };
+    assert_eq!(looks(&dir, &of_it)[0].time, at(6000));
+    store.write(batch(vec![look(6001, vec![seen("stays", None)])])).await.unwrap();
+    let later = Keep { seen_since: Some(at(7000)), ..Keep::default() };
+    assert!(store.prune(later).await.unwrap().rows >= 3);
+    assert_eq!(looks(&dir, &of_it), []);
+    assert_eq!((count(&dir, "seen_task"), count(&dir, "seen_text")), (1, 2));
     // For room it is the same, and audit rows give way after them.
     store.write(rows(vec![row(1), event(2), event(3)])).await.unwrap();
     store.prune(Keep { size: Some(1), ..Keep::default() }).await.unwrap();
