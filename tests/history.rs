@@ -483,8 +483,34 @@ async fn a_busy_server_is_folded_in_little_time() {
     let args = ["backtest", "-q", "--rules", "later.yaml", "--format", "json"];
     let lines = json(&taskwarden(state.path(), &args));
     let total = lines.last().unwrap();
+    let moved = lines.iter().find(|line| line["change"] == "moved").unwrap();
+    let was: Timestamp = moved["was"].as_str().unwrap().parse().unwrap();
+    let time: Timestamp = moved["time"].as_str().unwrap().parse().unwrap();
+    assert_eq!(time.duration_since(was), SignedDuration::from_secs(30), "{moved}");
+    assert_eq!((&moved["rule"], &moved["uncertain"]), (&"again".into(), &false.into()));
     assert!(total["moved"].as_u64().unwrap() > 100, "{total}");
     assert!(total["removed"].as_u64().unwrap() > 10, "{total}");
     assert!(total["uncertain_tasks"].as_u64().unwrap() > 100, "{total}");
     println!("other rules: {:?}", began.elapsed());
+}
+
+#[test]
+fn a_backtest_on_nothing_says_so() {
+    let state = tempfile::tempdir().unwrap();
+    drop(Store::open(state.path()).unwrap());
+    std::fs::write(state.path().join("rules.yaml"), BUSY_RULES).unwrap();
+    let ran = |args: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_taskwarden"));
+        command.env_clear().env("HOME", state.path()).current_dir(state.path());
+        let output = command.args(["--state-dir", "."]).args(args).output().unwrap();
+        (output.status.code(), String::from_utf8(output.stderr).unwrap())
+    };
+    let (code, err) = ran(&["backtest", "-q", "--rules", "rules.yaml"]);
+    assert_eq!(code, Some(78));
+    assert!(err.contains("nothing was recorded yet"), "{err}");
+    let (code, err) = ran(&["backtest", "-q", "--rules", "missing.yaml"]);
+    assert_eq!(code, Some(78));
+    assert!(err.contains("missing.yaml"), "{err}");
+    assert_eq!(ran(&["report", "--since", "soon"]).0, Some(2));
+    assert_eq!(ran(&["history"]), (Some(0), String::new()));
 }

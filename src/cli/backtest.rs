@@ -58,6 +58,11 @@ pub(super) fn run(common: &Common, args: &BacktestArgs) -> Result<Exit, Failure>
     let old = args.against.as_deref().map(|path| load(common, path)).transpose()?;
     let reader = past::reader(common)?;
     let mut servers = reader.seen_servers().map_err(config)?;
+    if servers.is_empty() {
+        return Err(config(anyhow!(
+            "nothing was recorded yet: let `run` look at the servers first"
+        )));
+    }
     if let Some(only) = &args.server {
         servers.retain(|server| server.as_str() == only);
         if servers.is_empty() {

@@ -104,7 +104,7 @@ pub struct Replay<'r> {
     running: BTreeMap<Key, Option<Timestamp>>,
     /// Tasks that are not shown as they really were.
     apart: HashMap<Key, Apart>,
-    /// Tasks of which that was ever so.
+    /// Tasks of which history cannot tell what would have become.
     uncertain: BTreeSet<Key>,
     /// Where in its list each task is.
     places: HashMap<Key, usize>,
@@ -584,12 +584,15 @@ impl<'r> Replay<'r> {
                 still_since,
             })
         });
-        self.uncertain.insert(key.clone());
-        self.running.remove(&key);
-        self.apart.insert(key, Apart { truth, ahead, effect });
         // A task that is done stays as it is while nobody acts on it; of one that ran on, and of one
         // that something was done to, nothing is known.
-        if ahead || effect == Effect::Cancel {
+        let unknown = ahead || effect == Effect::Cancel;
+        if unknown {
+            self.uncertain.insert(key.clone());
+        }
+        self.running.remove(&key);
+        self.apart.insert(key, Apart { truth, ahead, effect });
+        if unknown {
             let gone =
                 Observation { kind: kind.clone(), id: id.clone(), task: None, still_since: None };
             self.show(gone);
@@ -598,7 +601,10 @@ impl<'r> Replay<'r> {
 
     /// Shows a task as it really was again.
     fn rejoin(&mut self, kind: &Kind, id: &TaskId) {
-        let Some(apart) = self.apart.remove(&(kind.clone(), id.clone())) else { return };
+        let key = (kind.clone(), id.clone());
+        let Some(apart) = self.apart.remove(&key) else { return };
+        // It came to this at another time, so what came of it may have been another thing.
+        self.uncertain.insert(key);
         if let Some(truth) = apart.truth {
             self.show(truth);
         }
