@@ -492,6 +492,21 @@ async fn a_busy_server_is_folded_in_little_time() {
     assert!(total["removed"].as_u64().unwrap() > 10, "{total}");
     assert!(total["uncertain_tasks"].as_u64().unwrap() > 100, "{total}");
     println!("other rules: {:?}", began.elapsed());
+    let sooner = BUSY_RULES.replace("60s", "30s");
+    std::fs::write(state.path().join("sooner.yaml"), sooner).unwrap();
+    let args = ["backtest", "-q", "--rules", "sooner.yaml", "--format", "json"];
+    let lines = json(&taskwarden(state.path(), &args));
+    let total = lines.last().unwrap();
+    assert_eq!((&total["added"], &total["removed"]), (&0.into(), &0.into()), "{total}");
+    assert_eq!(total["moved"], retries);
+    let first = lines.iter().filter(|line| line["attempt"] == 1).collect::<Vec<_>>();
+    assert!(first.iter().all(|line| line["uncertain"] == false));
+    let second = lines.iter().filter(|line| line["attempt"] == 2).collect::<Vec<_>>();
+    assert!(!second.is_empty() && second.iter().all(|line| line["uncertain"] == true));
+    // Held against each other, they differ in the same.
+    let args = ["backtest", "-q", "--rules", "rules.yaml", "--against", "sooner.yaml"];
+    let back = taskwarden(state.path(), &args);
+    assert!(back.ends_with(&format!("(0 added, 0 removed, {retries} moved)\n")), "{back}");
 }
 
 #[test]
