@@ -5,30 +5,58 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 /// A source of wall-clock time that can be handed to whoever needs it.
 #[derive(Clone)]
-pub struct Clock(Arc<dyn Fn() -> Timestamp + Send + Sync>);
+pub struct Clock {
+    now: Arc<dyn Fn() -> Timestamp + Send + Sync>,
+    elapsed: Option<Arc<dyn Fn() -> Duration + Send + Sync>>,
+}
 
 impl Clock {
     /// The machine's own clock.
     #[must_use]
     #[allow(clippy::disallowed_methods, reason = "this is the place that may read the clock")]
     pub fn system() -> Self {
-        Self(Arc::new(Timestamp::now))
+        Self { now: Arc::new(Timestamp::now), elapsed: Some(Arc::new(uptime())) }
     }
 
     /// A clock that answers whatever `read` answers; for tests and sped-up runs.
     pub fn from_fn(read: impl Fn() -> Timestamp + Send + Sync + 'static) -> Self {
-        Self(Arc::new(read))
+        Self { now: Arc::new(read), elapsed: None }
+    }
+
+    /// The same clock, beside one that nobody sets: `elapsed` tells the time since some fixed moment.
+    #[must_use]
+    pub fn beside(self, elapsed: impl Fn() -> Duration + Send + Sync + 'static) -> Self {
+        Self { elapsed: Some(Arc::new(elapsed)), ..self }
     }
 
     /// The present moment by this clock.
     #[must_use]
     pub fn now(&self) -> Timestamp {
-        (self.0)()
+        (self.now)()
+    }
+
+    /// Begins to watch whether the clock is set.
+    #[must_use]
+    pub fn watched(&self) -> WatchedClock {
+        WatchedClock { clock: self.clone(), last: self.both() }
+    }
+
+    fn both(&self) -> (Timestamp, Duration) {
+        let now = self.now();
+        let elapsed = match &self.elapsed {
+            Some(elapsed) => elapsed(),
+            // A clock of its own is never set.
+            None => {
+                Duration::try_from(now.duration_since(Timestamp::UNIX_EPOCH)).unwrap_or_default()
+            }
+        };
+        (now, elapsed)
     }
 }
 
@@ -36,6 +64,44 @@ impl fmt::Debug for Clock {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Clock")
     }
+}
+
+/// Less than this is the clock being slewed, or the machine being slow between two readings.
+const JUMP: SignedDuration = SignedDuration::from_secs(5);
+
+/// A clock, and what it said last.
+#[derive(Clone, Debug)]
+pub struct WatchedClock {
+    clock: Clock,
+    last: (Timestamp, Duration),
+}
+
+impl WatchedClock {
+    /// By how much the clock was set since this was last asked, forward or back; a sleep of the
+    /// machine is time that passed.
+    pub fn jump(&mut self) -> Option<SignedDuration> {
+        let (now, elapsed) = self.clock.both();
+        let (then, before) = std::mem::replace(&mut self.last, (now, elapsed));
+        let passed = SignedDuration::try_from(elapsed.saturating_sub(before)).ok()?;
+        let jump = now.duration_since(then).saturating_sub(passed);
+        (jump.abs() > JUMP).then_some(jump)
+    }
+}
+
+/// Tells the time since the machine was started, its sleep included.
+#[cfg(target_os = "linux")]
+fn uptime() -> impl Fn() -> Duration + Send + Sync {
+    || {
+        let time = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
+        Duration::try_from(time).unwrap_or_default()
+    }
+}
+
+/// Tells the time since this call.
+#[cfg(not(target_os = "linux"))]
+fn uptime() -> impl Fn() -> Duration + Send + Sync {
+    let start = monotonic();
+    move || start.elapsed()
 }
 
 /// A monotonic reading, for measuring how long something took.

@@ -65,13 +65,18 @@ fn assert_ended_well(report: &Report, queue: &FlakyQueue) {
     }
 }
 
-/// Every retry came after the wait of its rule, counted from the end of the run before.
-fn assert_waited(task: &TaskReport) {
+/// Every retry came after the wait of its rule, counted from the end of the run before, but for so
+/// many seconds.
+fn assert_waited(task: &TaskReport, slack: i64) {
     for (attempt, pair) in task.executions.windows(2).enumerate() {
         if pair[1].trigger == Trigger::RetryCall {
             let wait = pair[1].started.duration_since(pair[0].ended.unwrap());
-            let least = 20 << attempt;
-            assert!(wait.as_secs() >= least, "{}: {wait} before attempt {attempt}", task.name);
+            let least = 20_i64 << attempt;
+            assert!(
+                wait.as_secs() >= least - slack,
+                "{}: {wait} before attempt {attempt}",
+                task.name
+            );
         }
     }
 }
@@ -80,6 +85,7 @@ async fn run_queue(
     flavour: Flavour,
     faults: bool,
     seed: u64,
+    clock_is_set: &[(usize, i64)],
 ) -> (Report, FlakyQueue, tempfile::TempDir) {
     let (turned, told) = (Turned::new(), Told::default());
     let sandbox: Sandbox = sandbox(settings(flavour), &turned).await;
@@ -109,16 +115,23 @@ async fn run_queue(
     config.audit_log = Some(state.path().join("audit.jsonl"));
     let daemon = daemon(config, state.path(), &turned, &told);
     let mut watch = daemon.watch(&"home".into()).unwrap();
-    let mut quiet = 0;
+    let (mut quiet, mut looks) = (0, 0);
     drive(&mut watch, &turned, Duration::from_secs(10), 3000, |looked| {
         match settled(looked) {
             Some(true) => quiet += 1,
             Some(false) => quiet = 0,
             None => {}
         }
+        looks += 1;
+        clock_is_set.iter().filter(|(look, _)| *look == looks).for_each(|(_, by)| turned.set(*by));
         quiet >= 3
     })
     .await;
+    if let Some((last, _)) = clock_is_set.last() {
+        assert!(looks > *last, "the clock was set after {looks} looks");
+        let times = told.text().matches("our clock was set").count();
+        assert_eq!(times, clock_is_set.len(), "{}", told.text());
+    }
     let report = sandbox.with_model(|model| model.report());
     drop((watch, daemon));
     (report, queue, state)
@@ -135,9 +148,9 @@ async fn a_flaky_queue_ends_well_on_alist() {
 }
 
 async fn flaky_queue_ends_well(flavour: Flavour) {
-    let (report, queue, state) = run_queue(flavour, false, 3).await;
+    let (report, queue, state) = run_queue(flavour, false, 3, &[]).await;
     assert_ended_well(&report, &queue);
-    queue.flaky.iter().for_each(|id| assert_waited(report.task(id).unwrap()));
+    queue.flaky.iter().for_each(|id| assert_waited(report.task(id).unwrap(), 0));
     let rows = audit(state.path());
     for id in &queue.hopeless {
         let of_task = |action: &str| {
@@ -167,6 +180,18 @@ async fn flaky_queue_ends_well(flavour: Flavour) {
 }
 
 #[tokio::test]
+async fn a_clock_that_is_set_again_and_again_ends_no_wait_early_and_stops_nothing() {
+    let day = 86_400;
+    let set = [(2, 5 * 3600), (4, -5 * 3600), (7, day), (9, 1200), (12, -40 * day), (20, 39 * day)];
+    let (report, queue, state) = run_queue(Flavour::OpenList, false, 5, &set).await;
+    assert_ended_well(&report, &queue);
+    // A server tells its clock in whole seconds, and is believed within a few.
+    queue.flaky.iter().for_each(|id| assert_waited(report.task(id).unwrap(), 4));
+    let failures = audit(state.path());
+    assert!(failures.iter().all(|row| row.outcome == Outcome::Effective), "{failures:#?}");
+}
+
+#[tokio::test]
 async fn a_flaky_queue_ends_well_on_a_bad_line_to_openlist() {
     bad_line_ends_well(Flavour::OpenList).await;
 }
@@ -178,9 +203,9 @@ async fn a_flaky_queue_ends_well_on_a_bad_line_to_alist() {
 
 /// A fifth of all calls fails, before or after they take effect.
 async fn bad_line_ends_well(flavour: Flavour) {
-    let (report, queue, state) = run_queue(flavour, true, 5).await;
+    let (report, queue, state) = run_queue(flavour, true, 5, &[]).await;
     assert_ended_well(&report, &queue);
-    queue.flaky.iter().for_each(|id| assert_waited(report.task(id).unwrap()));
+    queue.flaky.iter().for_each(|id| assert_waited(report.task(id).unwrap(), 0));
     // No call was made twice for one intent: a task was in at most as many calls as it has rows.
     let mut calls: HashMap<&str, usize> = HashMap::new();
     // One that was turned away with a 401 was not carried out, and goes out again.

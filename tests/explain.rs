@@ -149,6 +149,7 @@ fn a_mistake_in_a_description_is_wrong_usage() {
         &["explain", "ID", "--kind", "copy"],
         &["match", "--state", "faild"],
         &["match", "no-such-file"],
+        &["match", "--kind", "copyy"],
     ] {
         let text = shown(args, "");
         assert!(text.ends_with("-- exit 2\n"), "{args:?}: {text}");
@@ -197,6 +198,16 @@ fn a_saved_list_is_taken_as_it_is() {
     assert!(
         shown(&["match"], r#"{"code":200,"message":"success","data":null}"#).contains("0 tasks")
     );
+}
+
+#[test]
+fn answers_among_other_lines_and_names_nobody_knows_are_told() {
+    let lines = r#"{"code":200,"message":"success","data":[{"id":"a","state":7,"error":"EOF"},{"id":"b","state":4}]}
+{"code":200,"data":{"why":"drive says no"}}
+{"kind":"copyy","error":"x"}
+{"kind":"copy","server":"hom","error":"x"}
+"#;
+    insta::assert_snapshot!("match_answers", shown(&["match", "--now", NOW], lines));
 }
 
 #[test]

@@ -186,7 +186,8 @@ fn waits_grow_from_each_failure_and_a_rule_gives_up_in_the_end() {
         &[
             "any task is given up by `fast`, at any time | retry_some of a by `slow`, attempt 1, at \
            10m; retry_some of a by `slow`, attempt 2, at 31m; `slow` gives a up: all 2 attempts \
-           are used up, at 32m; delete_some of a by `slow`, attempt 3, at 32m",
+           are used up, at 32m; notify of a by `slow` (on_give_up), at 32m; delete_some of a by \
+           `slow` (on_give_up), at 32m",
         ],
     );
 }

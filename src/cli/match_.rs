@@ -17,8 +17,8 @@ use crate::ambient::Clock;
 use crate::engine::class::{Class, Retry};
 use crate::engine::rule::Action;
 use crate::engine::task::{Kind, RuleName, ServerName, State, TaskId};
-use crate::engine::text::{printable, shorten};
-use crate::rules::nearest;
+use crate::engine::text::{plural, printable, shorten};
+use crate::rules::{Config, nearest};
 
 /// Say which rule takes which of many tasks; a line each
 ///
@@ -93,6 +93,10 @@ pub(super) fn run(common: &Common, args: &MatchArgs) -> Result<Exit, Failure> {
     };
     // A wrong default is said once, and not on each line.
     defaults.task(Map::new()).map_err(|why| usage(anyhow!("--{why}")))?;
+    let mut strangers = BTreeSet::new();
+    if let Some(stranger) = strange_kind(&config, &defaults.kind) {
+        return Err(usage(anyhow!("--kind: {stranger}")));
+    }
     let now = args.now.unwrap_or_else(|| Clock::system().now());
     let (mut counts, mut bad, mut unread) = (BTreeMap::new(), 0, BTreeSet::new());
     let items = items(&text);
@@ -108,6 +112,10 @@ pub(super) fn run(common: &Common, args: &MatchArgs) -> Result<Exit, Failure> {
             }
             defaults.task(fields)
         });
+        if let Ok(task) = &task {
+            strangers.extend(strange_kind(&config, &task.kind));
+            strangers.extend(strange_server(&config, &task.server));
+        }
         let explained =
             task.and_then(|task| described(&config.rules, &task, now).ok_or(String::new()));
         match explained {
@@ -136,7 +144,10 @@ pub(super) fn run(common: &Common, args: &MatchArgs) -> Result<Exit, Failure> {
                 printable(&unread)
             ));
         }
-        screen::say(&format!("{total} tasks"));
+        for stranger in strangers {
+            screen::say(&format!("note: {}", printable(&stranger)));
+        }
+        screen::say(&plural(total, "task", "tasks"));
         for (rule, count) in &counts {
             let rule = rule.as_deref().map_or("no rule".into(), printable);
             screen::say(&format!("{count:>7}  {rule}"));
@@ -146,6 +157,29 @@ pub(super) fn run(common: &Common, args: &MatchArgs) -> Result<Exit, Failure> {
         }
     }
     Ok(if bad > 0 { Exit::Findings } else { Exit::Fine })
+}
+
+/// What to say of a kind that neither this program nor the rules file knows.
+fn strange_kind(config: &Config, kind: &Kind) -> Option<String> {
+    let own = || config.servers.iter().flat_map(|server| &server.kinds);
+    if !matches!(kind, Kind::Other(_)) || own().any(|known| known == kind) {
+        return None;
+    }
+    let known = Kind::KNOWN.iter().chain(own()).map(Kind::as_str);
+    let meant = nearest(kind.as_str(), known);
+    let meant = meant.map_or_else(String::new, |meant| format!("; did you mean `{meant}`?"));
+    Some(format!("no kind of tasks is called `{}`{meant}", shorten(kind.as_str(), 60)))
+}
+
+/// What to say of a server that the rules file does not have.
+fn strange_server(config: &Config, server: &ServerName) -> Option<String> {
+    let known = || config.servers.iter().map(|known| known.name.as_str());
+    if config.servers.is_empty() || known().any(|known| known == server.as_str()) {
+        return None;
+    }
+    let meant = nearest(server.as_str(), known());
+    let meant = meant.map_or_else(String::new, |meant| format!("; did you mean `{meant}`?"));
+    Some(format!("the rules file names no server `{}`{meant}", shorten(server.as_str(), 60)))
 }
 
 fn read(file: &PathBuf) -> anyhow::Result<String> {
@@ -208,7 +242,26 @@ fn items(text: &str) -> Vec<Item> {
         }
     }
     let lines = text.lines().zip(1..).filter(|(line, _)| !line.trim().is_empty());
-    lines.map(|(line, at)| (at, item(line))).collect()
+    lines
+        .flat_map(|(line, at)| match answer(line) {
+            Some(tasks) => tasks.into_iter().map(|task| (at, Ok(task))).collect(),
+            None => vec![(at, item(line))],
+        })
+        .collect()
+}
+
+/// The tasks of a line that is an answer of the API, as when several are put into one file.
+fn answer(line: &str) -> Option<Vec<Map<String, Value>>> {
+    #[derive(serde::Deserialize)]
+    struct Answer {
+        code: i64,
+        data: Vec<Map<String, Value>>,
+    }
+    let line = line.trim();
+    let Answer { code, data } =
+        line.starts_with('{').then(|| serde_json::from_str(line).ok())??;
+    // The errors of drives have such a form too.
+    (code == 200 && data.iter().all(|task| task.contains_key("id"))).then_some(data)
 }
 
 fn item(line: &str) -> Result<Map<String, Value>, String> {

@@ -100,6 +100,15 @@ pub fn read_rules(path: &Path) -> Result<RulesFile, Failure> {
     Ok(RulesFile { path: path.to_owned(), text, world_readable: reload::world_readable(path) })
 }
 
+/// Reads a file of rule tests.
+///
+/// # Errors
+///
+/// When it cannot be read.
+pub fn read_test(path: &Path) -> anyhow::Result<String> {
+    reload::read(path).with_context(|| format!("the test file `{}` cannot be read", path.display()))
+}
+
 /// Reads and compiles the rules file, for commands that work with it. Warnings go to standard error,
 /// and so do errors, with which the command ends.
 ///

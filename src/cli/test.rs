@@ -75,7 +75,14 @@ pub(super) fn run(common: &Common, args: &TestArgs) -> Result<Exit, Failure> {
     let mut broken: Vec<(String, String)> = Vec::new();
     for file in &args.files {
         let shown = file.display().to_string();
-        let text = paths::read_rules(file)?.text;
+        let text = match paths::read_test(file) {
+            Ok(text) => text,
+            Err(error) => {
+                screen::say(&format!("error: {error:#}"));
+                broken.push((shown, format!("{error:#}")));
+                continue;
+            }
+        };
         let rules_path = rules_path(common, file, &text);
         if !rules_read.contains_key(&rules_path) {
             let rules = paths::read_rules(&rules_path).map_err(|failure| Failure {

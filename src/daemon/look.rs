@@ -186,6 +186,13 @@ impl Eye {
         self.discovered_at = whole.then_some(now);
     }
 
+    /// Moves along with our clock, which was set.
+    pub(super) fn shift(&mut self, by: SignedDuration) {
+        if let Some(at) = &mut self.discovered_at {
+            *at = at.saturating_add(by).unwrap_or(*at);
+        }
+    }
+
     fn note_skew(&mut self, measured: SignedDuration) {
         let measured = if measured.abs() <= SKEW_FLOOR { SignedDuration::ZERO } else { measured };
         if (measured - self.skew).abs() > SKEW_FLOOR {

@@ -12,7 +12,7 @@ use tokio::sync::{mpsc, watch};
 use super::control::{Done, OrderRequest};
 use super::look::Eye;
 use super::standing;
-use crate::ambient::{Clock, monotonic};
+use crate::ambient::{Clock, WatchedClock, monotonic};
 use crate::engine::audit::{AuditRow, IntentId, Outcome, Trouble};
 use crate::engine::decide::{Decision, GiveUp, Planned, Tick, decide};
 use crate::engine::memory::{Memory, Snapshot};
@@ -35,6 +35,7 @@ pub struct Watch {
     pub(super) stop: watch::Receiver<bool>,
     orders: mpsc::Receiver<OrderRequest>,
     pub(super) clock: Clock,
+    watched_clock: WatchedClock,
     pub(super) sink: Sink,
     pub(super) seed: u64,
     pub(super) memory: Memory,
@@ -177,6 +178,7 @@ impl Watch {
             rules: settings.rules,
             stop: settings.stop,
             orders: settings.orders,
+            watched_clock: settings.clock.watched(),
             clock: settings.clock,
             sink: settings.sink,
             seed: settings.seed,
@@ -257,9 +259,16 @@ impl Watch {
     pub async fn tick(&mut self) -> Looked {
         let began = monotonic();
         let mut stop = self.stop.clone();
-        let snapshot = tokio::select! {
-            snapshot = self.eye.look() => snapshot,
-            _ = stop.wait_for(|stop| *stop) => return Looked::Stopped,
+        self.follow_clock();
+        let snapshot = loop {
+            let snapshot = tokio::select! {
+                snapshot = self.eye.look() => snapshot,
+                _ = stop.wait_for(|stop| *stop) => return Looked::Stopped,
+            };
+            // Moments of a look across a jump of the clock mean nothing.
+            if !self.follow_clock() {
+                break snapshot;
+            }
         };
         let look_seconds = began.elapsed().as_secs_f64();
         let snapshot = match snapshot {
@@ -311,6 +320,19 @@ impl Watch {
             ..self.status.clone()
         });
         Looked::Done(Box::new((snapshot, decision)))
+    }
+
+    /// Moves what is remembered along when our clock was set; tells whether it was.
+    fn follow_clock(&mut self) -> bool {
+        let Some(jump) = self.watched_clock.jump() else { return false };
+        self.memory.shift(jump);
+        self.eye.shift(jump);
+        if let Some((since, _)) = &mut self.away {
+            *since = since.saturating_add(jump).unwrap_or(*since);
+        }
+        let server = self.memory.server.clone();
+        self.sink.emit(&Event::ClockSet { server, seconds: jump.as_secs() });
+        true
     }
 
     /// Tells how things stand.
@@ -464,7 +486,7 @@ impl Watch {
             kind: Some(give_up.kind.clone()),
             task_id: Some(give_up.task.id.clone()),
             task_name: Some(give_up.task.name.clone()),
-            attempt: Some(give_up.task.attempt - 1),
+            attempt: Some(give_up.task.attempt),
             reason: give_up.why.clone(),
             error: Some(give_up.task.error.clone()).filter(|error| !error.is_empty()),
             class: give_up.task.class.clone(),

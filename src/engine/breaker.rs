@@ -234,6 +234,19 @@ impl Breaker {
         }
     }
 
+    /// Moves along with a clock that was set.
+    pub fn shift(&mut self, by: SignedDuration) {
+        let move_by = |moment: &mut Timestamp| {
+            *moment = moment.saturating_add(by).unwrap_or(*moment);
+        };
+        match self {
+            Self::Closed { failures } => failures.iter_mut().for_each(move_by),
+            Self::Open { until: moment, .. }
+            | Self::HalfOpen { since: moment, .. }
+            | Self::Ramp { since: moment, .. } => move_by(moment),
+        }
+    }
+
     /// The canary was not sent after all: another may go.
     pub fn recall(&mut self, task: &TaskId, now: Timestamp) {
         if let Self::HalfOpen { canary, times, .. } = self

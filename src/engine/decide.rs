@@ -72,6 +72,8 @@ pub struct Planned {
     pub reason: String,
     /// Whether it is news: a dry run or a `notify` speaks once of a task in a state.
     pub fresh: bool,
+    /// Whether it is what `on_give_up` asks for.
+    pub farewell: bool,
 }
 
 /// The task an action is about, as the decision saw it.
@@ -85,7 +87,7 @@ pub struct Target {
     pub before: Fingerprint,
     /// What the rule counts attempts on.
     pub subject: Subject,
-    /// Which try this is, from 1.
+    /// Which try this is, from 1; for what follows a give-up, how many were made.
     pub attempt: u32,
     /// Its error (the last one seen, if the server forgot it).
     pub error: String,
@@ -484,7 +486,7 @@ impl<'a> Evaluation<'a> {
             if !matched {
                 continue;
             }
-            let class = || (!view.error().is_empty()).then(|| view.class().clone());
+            let class = || view.shown_class().cloned();
             if let Some(gave_up) = gave_up {
                 let Some(action) = left else {
                     if let Some(trace) = trace.as_deref_mut() {
@@ -558,11 +560,11 @@ impl<'a> Evaluation<'a> {
         }
         if let Some(trace) = trace {
             view.error().clone_into(&mut trace.error);
-            trace.class = (!view.error().is_empty()).then(|| view.class().clone());
+            trace.class = view.shown_class().cloned();
         }
         let due = claims.iter().map(|claim| claim.due).min()?;
         let error = view.error().to_owned();
-        let class = (!error.is_empty()).then(|| view.class().clone());
+        let class = view.shown_class().cloned();
         Some(Candidate { kind, task, due, claims, class, error })
     }
 
@@ -828,12 +830,13 @@ impl<'a> Evaluation<'a> {
                 task: Some(target(
                     candidate.task,
                     claim.subject.clone(),
-                    claim.attempts,
+                    claim.attempts + u32::from(!claim.farewell),
                     &candidate.error,
                     candidate.class.clone(),
                 )),
                 reason,
                 fresh: live && !notify || fresh,
+                farewell: claim.farewell,
             });
             if !notify {
                 // What a dry run would do keeps no live rule from acting.
@@ -1018,6 +1021,7 @@ impl<'a> Evaluation<'a> {
                     kind,
                     task: None,
                     fresh: true,
+                    farewell: false,
                 });
             }
         }
@@ -1305,7 +1309,7 @@ fn names_pending(rules: &RuleSet, memory: &Memory) -> HashMap<(Subject, RuleName
 fn target(
     task: &Task,
     subject: Subject,
-    attempts: u32,
+    attempt: u32,
     error: &str,
     class: Option<Class>,
 ) -> Target {
@@ -1314,7 +1318,7 @@ fn target(
         name: task.name.shown().to_owned(),
         before: task.fingerprint(),
         subject,
-        attempt: attempts + 1,
+        attempt,
         error: error.to_owned(),
         class,
     }

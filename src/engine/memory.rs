@@ -46,6 +46,8 @@ pub struct Memory {
     looked: BTreeMap<Kind, Timestamp>,
     /// The kinds whose last reading went well; not stored.
     heard: BTreeSet<Kind>,
+    /// When a look was last taken in by this process; not stored.
+    folded: Option<Timestamp>,
     dirty: Dirty,
 }
 
@@ -467,6 +469,7 @@ impl Memory {
             rules: BTreeMap::new(),
             looked: BTreeMap::new(),
             heard: BTreeSet::new(),
+            folded: None,
             dirty: Dirty::default(),
         }
     }
@@ -652,45 +655,18 @@ impl Memory {
         }
     }
 
-    /// Moments that lie ahead, by a clock that was set back, become the present one: what waits for
-    /// them would else wait until the clock is there again, which may be years.
+    /// Moments that lie ahead, by a clock that was set back while nobody looked, become the present
+    /// one: what waits for them would else wait until the clock is there again, which may be years.
     fn pull_back(&mut self, now: Timestamp) {
-        let clamp = |moment: &mut Timestamp| {
+        // A clock that only goes on leaves nothing ahead.
+        if self.folded.replace(now).is_some_and(|last| last <= now) {
+            return;
+        }
+        self.each_moment(|moment| {
             let ahead = *moment > now;
             *moment = (*moment).min(now);
             ahead
-        };
-        let clamp_some = |moment: &mut Option<Timestamp>| moment.as_mut().is_some_and(clamp);
-        for (kind, tasks) in &mut self.tasks {
-            for (id, task) in tasks {
-                let mut changed = clamp(&mut task.first_seen);
-                changed |= clamp(&mut task.state_since) | clamp(&mut task.progress_at);
-                changed |= clamp_some(&mut task.started) | clamp_some(&mut task.ended);
-                changed |= clamp_some(&mut task.failed_at);
-                changed |= clamp_some(&mut task.first_failed_at);
-                changed |= clamp_some(&mut task.gone_since);
-                if let Some(pending) = &mut task.pending {
-                    changed |= clamp(&mut pending.at) | clamp(&mut pending.settles.from);
-                }
-                if changed {
-                    self.dirty.tasks.insert((kind.clone(), id.clone()));
-                }
-            }
-        }
-        for (subject, rules) in &mut self.progress {
-            for (rule, progress) in rules {
-                let mut changed = clamp_some(&mut progress.first_failure);
-                changed |= clamp_some(&mut progress.last_action) | clamp_some(&mut progress.unsent);
-                changed |= clamp_some(&mut progress.breaker_counted);
-                changed |= progress.gave_up.as_mut().is_some_and(|gave_up| clamp(&mut gave_up.at));
-                changed |= progress.redrive.as_mut().is_some_and(|redrive| clamp(&mut redrive.at));
-                changed |=
-                    progress.noticed.as_mut().is_some_and(|noticed| clamp(&mut noticed.since));
-                if changed {
-                    self.dirty.progress.insert((subject.clone(), rule.clone()));
-                }
-            }
-        }
+        });
         let minute = now.as_second().div_euclid(60);
         for (rule, memory) in &mut self.rules {
             let mut changed = false;
@@ -703,10 +679,90 @@ impl Memory {
             for breaker in memory.breakers.values_mut() {
                 changed |= breaker.pull_back(now);
             }
+            if changed {
+                self.dirty.rules.insert(rule.clone());
+            }
+        }
+    }
+
+    /// Moves everything remembered along with a clock that was set, by as much: what waits goes on
+    /// to wait as long as it had to. Schedules stay, since they speak of the wall clock.
+    pub fn shift(&mut self, by: SignedDuration) {
+        let move_by = |moment: &mut Timestamp| {
+            *moment = moment.saturating_add(by).unwrap_or(*moment);
+            true
+        };
+        self.each_moment(move_by);
+        let minutes = by.as_mins();
+        for (rule, memory) in &mut self.rules {
+            let counted = std::mem::take(&mut memory.minutes);
+            memory.minutes =
+                counted.into_iter().map(|(minute, count)| (minute + minutes, count)).collect();
+            for breaker in memory.breakers.values_mut() {
+                breaker.shift(by);
+            }
+            if let Some(until) = memory.paused.as_mut().and_then(|paused| paused.until.as_mut()) {
+                move_by(until);
+            }
+            memory.firing.as_mut().map(move_by);
+            self.dirty.rules.insert(rule.clone());
+        }
+        self.folded.as_mut().map(move_by);
+    }
+
+    /// Shows every moment that is remembered, but for those of rules themselves, to `change`, which
+    /// tells whether it changed it.
+    fn each_moment(&mut self, mut change: impl FnMut(&mut Timestamp) -> bool) {
+        for (kind, tasks) in &mut self.tasks {
+            for (id, task) in tasks {
+                let mut changed = change(&mut task.first_seen);
+                changed |= change(&mut task.state_since) | change(&mut task.progress_at);
+                let moments = [
+                    &mut task.started,
+                    &mut task.ended,
+                    &mut task.failed_at,
+                    &mut task.first_failed_at,
+                    &mut task.gone_since,
+                ];
+                for moment in moments.into_iter().flatten() {
+                    changed |= change(moment);
+                }
+                if let Some(pending) = &mut task.pending {
+                    changed |= change(&mut pending.at) | change(&mut pending.settles.from);
+                }
+                if changed {
+                    self.dirty.tasks.insert((kind.clone(), id.clone()));
+                }
+            }
+        }
+        for (subject, rules) in &mut self.progress {
+            for (rule, progress) in rules {
+                let mut changed = false;
+                let moments = [
+                    progress.first_failure.as_mut(),
+                    progress.last_action.as_mut(),
+                    progress.unsent.as_mut(),
+                    progress.breaker_counted.as_mut(),
+                    progress.gave_up.as_mut().map(|gave_up| &mut gave_up.at),
+                    progress.redrive.as_mut().map(|redrive| &mut redrive.at),
+                    progress.noticed.as_mut().map(|noticed| &mut noticed.since),
+                ];
+                for moment in moments.into_iter().flatten() {
+                    changed |= change(moment);
+                }
+                if changed {
+                    self.dirty.progress.insert((subject.clone(), rule.clone()));
+                }
+            }
+        }
+        for (rule, memory) in &mut self.rules {
+            let mut changed = false;
             for kind in memory.kinds.values_mut() {
-                changed |= clamp_some(&mut kind.last_action);
+                if let Some(moment) = &mut kind.last_action {
+                    changed |= change(moment);
+                }
                 if let Some(pending) = &mut kind.pending {
-                    changed |= clamp(&mut pending.at) | clamp(&mut pending.settles.from);
+                    changed |= change(&mut pending.at) | change(&mut pending.settles.from);
                 }
             }
             if changed {
@@ -714,7 +770,7 @@ impl Memory {
             }
         }
         for looked in self.looked.values_mut() {
-            clamp(looked);
+            change(looked);
         }
     }
 

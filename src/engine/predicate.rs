@@ -232,6 +232,13 @@ impl<'a> View<'a> {
             .get_or_init(|| self.classes.classify(self.error(), self.flavour, self.task.state))
     }
 
+    /// The class of the error, for people; `None` for a task that has nothing to sort.
+    #[must_use]
+    pub fn shown_class(&self) -> Option<&Class> {
+        let ended_badly = matches!(self.task.state, State::Failed | State::Canceled);
+        (ended_badly || !self.error().is_empty()).then(|| self.class())
+    }
+
     /// What the name says.
     #[must_use]
     pub fn parts(&self) -> &Parts<'a> {
@@ -466,5 +473,14 @@ pub fn format_duration(duration: Duration) -> String {
     if duration < Duration::from_secs(1) && !duration.is_zero() {
         return format!("{}ms", duration.as_millis());
     }
-    humantime::format_duration(Duration::from_secs(duration.as_secs())).to_string().replace(' ', "")
+    let seconds = duration.as_secs();
+    let parts = [
+        (seconds / 86_400, 'd'),
+        (seconds / 3600 % 24, 'h'),
+        (seconds / 60 % 60, 'm'),
+        (seconds % 60, 's'),
+    ];
+    let parts: Vec<String> =
+        parts.iter().filter(|(n, _)| *n > 0).map(|(n, unit)| format!("{n}{unit}")).collect();
+    if parts.is_empty() { "0s".to_owned() } else { parts.concat() }
 }

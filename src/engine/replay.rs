@@ -193,7 +193,8 @@ impl<'r> Replay<'r> {
     /// The time since the last recorded look, at which looks showed nothing new and decided nothing.
     fn pass_time(&mut self, next: &Look) {
         let previous = match next.after {
-            After::Look(at) | After::Away(at) => at,
+            // The clock may have been set back between the two.
+            After::Look(at) | After::Away(at) => at.min(next.time),
             After::Start => {
                 // What is not stored begins anew with a process.
                 let mut memory = Memory::new(self.settings.server.clone());
@@ -449,7 +450,7 @@ impl<'r> Replay<'r> {
                 kind: give_up.kind.clone(),
                 task_id: Some(give_up.task.id.clone()),
                 task_name: Some(give_up.task.name.clone()),
-                attempt: Some(give_up.task.attempt - 1),
+                attempt: Some(give_up.task.attempt),
                 mode: Mode::Live,
                 uncertain: self.uncertain.contains(&key),
             });
@@ -649,6 +650,7 @@ impl<'r> Replay<'r> {
             task,
             reason: String::new(),
             fresh: true,
+            farewell: false,
         };
         let trouble = self.settings.troubles.get(&row.id).copied();
         self.remember(&planned, row.id, row.time, &answer(row, trouble));

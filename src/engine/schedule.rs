@@ -54,7 +54,12 @@ impl Hours {
     /// Whether `moment` is inside a window.
     #[must_use]
     pub fn contains(&self, moment: Timestamp) -> bool {
-        let time = moment.to_zoned(self.zone.clone()).time();
+        self.covers(moment.to_zoned(self.zone.clone()).time())
+    }
+
+    /// Whether a time of day is inside a window.
+    #[must_use]
+    pub fn covers(&self, time: Time) -> bool {
         self.windows.iter().any(|(from, to)| {
             if from < to { *from <= time && time < *to } else { time >= *from || time < *to }
         })

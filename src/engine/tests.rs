@@ -95,6 +95,8 @@ struct World {
     memory: Memory,
     flavour: Flavour,
     intents: i64,
+    /// By how many seconds our clock was set; the server's was not.
+    set: i64,
     log: String,
 }
 
@@ -105,17 +107,24 @@ impl World {
             memory: Memory::new("home".into()),
             flavour: Flavour::OpenList,
             intents: 0,
+            set: 0,
             log: String::new(),
         }
     }
 
+    /// Sets our clock while the daemon runs.
+    fn set_clock(&mut self, by: i64) {
+        self.memory.shift(SignedDuration::from_secs(by));
+        self.set += by;
+    }
+
     /// One tick over the `copy` queue; every action is answered as given.
     fn tick(&mut self, seconds: i64, tasks: &[Task], answer: &Answer) -> Decision {
-        let now = at(seconds);
+        let now = at(seconds + self.set);
         let snapshot = Snapshot {
             server: "home".into(),
             flavour: self.flavour,
-            skew: SignedDuration::ZERO,
+            skew: SignedDuration::from_secs(-self.set),
             kinds: BTreeMap::from([(Kind::Copy, tasks.to_vec())]),
             unread: BTreeMap::new(),
         };
@@ -157,7 +166,7 @@ impl World {
                     action,
                     before: target.before.clone(),
                     at: now,
-                    settles: Settling { from: at(seconds), wait: SignedDuration::from_secs(30) },
+                    settles: Settling { from: now, wait: SignedDuration::from_secs(30) },
                     accepted: false,
                 };
                 self.memory.note_intent(&planned.kind, &target.id, pending);
@@ -436,7 +445,7 @@ fn giving_up_does_what_is_asked_for_once() {
         vec![r],
         &[(10, vec![failed("a", 5, "x")]), (56, vec![failed("a", 5, "x")]), (66, vec![])],
         "56 r lets go of a: the first failure was 51s ago, and the rule tries for 50s
-         56 #1 r: delete_some a attempt 1
+         56 #1 r: delete_some a attempt 0
          66 #1 effective: it left the list",
     );
 }

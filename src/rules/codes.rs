@@ -93,6 +93,8 @@ codes! {
     UnboundedRetry "unbounded-retry" Warning "a retry that never ends";
     NoEffect "no-effect" Warning "a key without effect on this rule";
     RepeatedValue "repeated-value" Warning "a value listed twice";
+    GluedStars "glued-stars" Warning "a `**` that is part of a name";
+    GiveUpTooSoon "give-up-too-soon" Warning "a retry that gives up before its first try";
     RelativePath "relative-path" Warning "a glob for paths that does not begin with a slash";
     KindNotOnServer "kind-not-on-server" Warning "a kind that no server of the rule has";
     MountNotOnServer "mount-not-on-server" Warning "a mount that no server of the rule has";

@@ -199,6 +199,10 @@ impl Field {
         }
         if let Some((from, to)) = base.split_once('-') {
             let first = self.value(at, from)?;
+            if index == WEEKDAY && first == 7 {
+                let fault = self.fault(at..at + from.len(), "no range begins with 7".to_owned());
+                return Err(fault.help(format!("Sunday is 0 too: write `0-{to}`, or `0` alone")));
+            }
             let mut last = self.value(at + from.len() + 1, to)?;
             if index == WEEKDAY && last == 0 && first > 0 {
                 last = 7;
@@ -310,6 +314,8 @@ mod tests {
             ("0 0 * * 8", "8"),
             ("0 0 * * monday", "monday"),
             ("0 22-6 * * *", "22-6"),
+            ("0 0 * * 7-0", "7"),
+            ("0 0 * * 7-2", "7"),
             ("*/0 * * * *", "0"),
             ("5/10 * * * *", "5/10"),
             ("0 0 30 2 *", "30 2"),

@@ -3,17 +3,22 @@
 
 use std::time::Duration;
 
+use jiff::civil::Time;
+
 use super::codes::Code;
 use super::finding::Span;
-use super::matchers::Site;
+use super::matchers::{Members, Site};
 use super::reader::Reader;
 use super::revision::{self, conjuncts};
 use super::rule::Draft;
+use crate::engine::breaker::BreakerKey;
 use crate::engine::class::Class;
 use crate::engine::predicate::{
     Comparison, Leaf, NumberField, PathField, Predicate, Side, SpanField, Test, TextField,
+    format_duration,
 };
 use crate::engine::rule::{Action, Effect, Mode, Rule};
+use crate::engine::schedule::Hours;
 use crate::engine::task::{Kind, State};
 
 /// Above this many rules, a look at every pair would take too long.
@@ -22,6 +27,7 @@ const MOST_COMPARED: usize = 1000;
 pub(super) fn lint(reader: &mut Reader<'_>, drafts: &[Draft]) {
     for draft in drafts {
         unbounded(reader, draft);
+        gives_up_first(reader, draft);
         no_effect(reader, draft);
         outside_hours(reader, draft);
         never(reader, draft);
@@ -62,6 +68,26 @@ fn unbounded(reader: &mut Reader<'_>, draft: &Draft) {
     }
 }
 
+/// A retry whose time is up before its first wait is over.
+fn gives_up_first(reader: &mut Reader<'_>, draft: &Draft) {
+    let rule = &draft.rule;
+    let Some(limit) = rule.give_up_after else { return };
+    let first = rule.backoff.wait(0, 0.0);
+    if rule.action.effect() != Effect::Retry || rule.action.is_whole_kind() || limit > first {
+        return;
+    }
+    let span = draft.own_key("give_up_after").or_else(|| draft.own_key("backoff"));
+    let message = format!(
+        "the rule gives up {} after the first failure, and first tries {} after it",
+        format_duration(limit),
+        format_duration(first)
+    );
+    reader
+        .report(Code::GiveUpTooSoon, span.unwrap_or(draft.name_span), message)
+        .label("gives up before the first try")
+        .help("make `give_up_after` longer, or `backoff: { initial: ... }` shorter");
+}
+
 /// Keys that the rule gives itself and that change nothing.
 fn no_effect(reader: &mut Reader<'_>, draft: &Draft) {
     let rule = &draft.rule;
@@ -91,11 +117,24 @@ fn no_effect(reader: &mut Reader<'_>, draft: &Draft) {
             {
                 format!("`{action}` is one call for a whole kind")
             }
-            "on_give_up"
-                if retries && rule.on_give_up.iter().any(|a| a.effect() == Effect::Cancel) =>
-            {
-                "a task that a retry gives up has failed, and cannot be canceled".to_owned()
+            "on_give_up" if retries => {
+                let placed = rule.on_give_up.iter().zip(&draft.farewells);
+                for (action, span) in placed.filter(|(action, _)| action.effect() == Effect::Cancel)
+                {
+                    let message = format!(
+                        "`{action}` has no effect here: a task that a retry gives up has failed, and cannot be canceled"
+                    );
+                    reader
+                        .report(Code::NoEffect, *span, message)
+                        .label("without effect")
+                        .help("drop it, or write `delete_some` to take the task off the list");
+                }
+                continue;
             }
+            "only_during" if rule.only_during.as_ref().is_some_and(whole_day) => {
+                "these hours are the whole day".to_owned()
+            }
+            "breaker" if strays_from(draft).is_some() => strays_from(draft).unwrap_or_default(),
             _ => continue,
         };
         reader
@@ -103,6 +142,23 @@ fn no_effect(reader: &mut Reader<'_>, draft: &Draft) {
             .label("without effect")
             .help("drop it");
     }
+}
+
+/// Whether hours leave no minute of the day out.
+fn whole_day(hours: &Hours) -> bool {
+    hours.covers(Time::midnight()) && hours.windows.iter().all(|(_, end)| hours.covers(*end))
+}
+
+/// Why the key of the rule's breaker is one that none of its kinds has.
+fn strays_from(draft: &Draft) -> Option<String> {
+    let breaker = draft.rule.breaker.as_ref()?;
+    let kinds = must_hold(draft).find_map(|site| match &site.leaf.test {
+        Test::Kind(kinds) => Some(kinds),
+        _ => None,
+    })?;
+    let lacks =
+        breaker.by == BreakerKey::SrcMount && kinds.iter().all(|kind| no_source(kind, true));
+    lacks.then(|| "tasks of this kind do not say a `src_mount`; use `by: dst_mount`".to_owned())
 }
 
 /// A schedule that only ever fires outside the hours in which the rule may act.
@@ -119,19 +175,11 @@ fn outside_hours(reader: &mut Reader<'_>, draft: &Draft) {
                 .ok()
                 .zip(minute.ok())
                 .and_then(|(hour, minute)| jiff::civil::Time::new(hour, minute, 0, 0).ok());
-            time.is_some_and(|time| {
-                hours.windows.iter().any(|(from, to)| {
-                    if from < to {
-                        *from <= time && time < *to
-                    } else {
-                        time >= *from || time < *to
-                    }
-                })
-            })
+            time.is_some_and(|time| hours.covers(time))
         })
     });
     if !inside {
-        let own = |key| draft.own.iter().find(|(own, _)| *own == key).map(|(_, span)| *span);
+        let own = |key| draft.own_key(key);
         let span = own("schedule").or_else(|| own("only_during")).unwrap_or(draft.name_span);
         let message = "`schedule` fires only outside the hours of `only_during`";
         let finding = reader.report(Code::ScheduleOutsideHours, span, message);
@@ -155,11 +203,132 @@ fn states(draft: &Draft) -> Vec<State> {
                 _ => true,
             })
         })
+        .filter(|state| {
+            draft.sites.groups.iter().all(|group| match &group.members {
+                Members::Not(Predicate::All(members)) => match members.as_slice() {
+                    [Predicate::Leaf(Leaf { test: Test::State(states), .. })] => {
+                        !states.contains(state)
+                    }
+                    _ => true,
+                },
+                _ => true,
+            })
+        })
         .collect()
 }
 
 fn must_hold(draft: &Draft) -> impl Iterator<Item = &Site> {
     draft.sites.leaves.iter().filter(|site| site.must_hold)
+}
+
+/// What is known of every task that a rule takes, and where the rule says so.
+struct Known<'d> {
+    states: Vec<State>,
+    states_span: Span,
+    states_words: &'static str,
+    kinds: Option<(&'d [Kind], Span)>,
+}
+
+impl<'d> Known<'d> {
+    fn of(draft: &'d Draft) -> Self {
+        let given = must_hold(draft).find(|site| matches!(site.leaf.test, Test::State(_)));
+        let kinds = must_hold(draft).find_map(|site| match &site.leaf.test {
+            Test::Kind(kinds) => Some((kinds.as_slice(), site.key_span)),
+            _ => None,
+        });
+        Self {
+            states: states(draft),
+            states_span: given.map_or(draft.action_span, |site| site.key_span),
+            states_words: match given {
+                Some(_) => "the states are given here",
+                None => "the action decides the states",
+            },
+            kinds,
+        }
+    }
+
+    fn only(&self, state: State) -> bool {
+        self.states == [state]
+    }
+
+    /// Why a matcher cannot hold for such a task.
+    fn excludes(&self, leaf: &Leaf) -> Option<Excluded> {
+        let key = leaf.key;
+        let by_state = |message: String, help: &'static str| {
+            Some(Excluded { message, help, because: (self.states_span, self.states_words) })
+        };
+        let by_kind = |message: String, help: &'static str, span: Span| {
+            Some(Excluded { message, help, because: (span, "the kind is given here") })
+        };
+        match &leaf.test {
+            Test::State(states) if states.iter().all(|state| !self.states.contains(state)) => {
+                by_state(
+                    format!("the rule looks at no task that is {}", leaf.expected),
+                    "drop it, or ask for those states",
+                )
+            }
+            Test::Span(SpanField::RunningFor | SpanField::StalledFor, ..)
+                if !self.states.contains(&State::Running) =>
+            {
+                by_state(
+                    format!("`{key}` holds only for running tasks, and the rule looks at none"),
+                    "use `age` for tasks that have ended",
+                )
+            }
+            Test::Text(TextField::Error, patterns)
+                if self.only(State::Succeeded) && !patterns.iter().any(|p| p.is_match("")) =>
+            {
+                by_state(
+                    "a task that succeeded has no error".to_owned(),
+                    "drop `error`, or ask for `state: failed`",
+                )
+            }
+            Test::Class(classes)
+                if self.only(State::Succeeded) && !classes.contains(&Class::Unknown) =>
+            {
+                by_state(
+                    "a task that succeeded has no error to sort".to_owned(),
+                    "drop `class`, or ask for `state: failed`",
+                )
+            }
+            Test::Class(classes)
+                if self.only(State::Canceled) && !classes.contains(&Class::Canceled) =>
+            {
+                by_state(
+                    "a canceled task is of the class `canceled`, whatever its error".to_owned(),
+                    "drop `class`, or hold the text against `error`",
+                )
+            }
+            Test::Mount(Side::Dst, _) => {
+                let (_, span) = self
+                    .kinds
+                    .filter(|(kinds, _)| kinds.iter().all(|kind| *kind == Kind::OfflineDownload))?;
+                by_kind(
+                    "an offline download names a folder and no mount".to_owned(),
+                    "use `dst`, such as `dst: /media/**`",
+                    span,
+                )
+            }
+            Test::Mount(Side::Src, _) | Test::Path(PathField::Src, _) => {
+                let (_, span) = self.kinds.filter(|(kinds, _)| {
+                    kinds.iter().all(|kind| no_source(kind, key == "src_mount"))
+                })?;
+                by_kind(
+                    format!("tasks of this kind do not say a `{key}`"),
+                    "use `dst` or `dst_mount`, where they go",
+                    span,
+                )
+            }
+            _ => None,
+        }
+    }
+}
+
+/// Why a matcher cannot hold.
+struct Excluded {
+    message: String,
+    help: &'static str,
+    because: (Span, &'static str),
 }
 
 /// Matchers that cannot hold, alone or together.
@@ -198,65 +367,62 @@ fn never(reader: &mut Reader<'_>, draft: &Draft) {
             return;
         }
     }
-    let states = states(draft);
-    let state_site = sites.iter().find(|site| matches!(site.leaf.test, Test::State(_)));
-    let because = state_site.map(|site| (site.key_span, "the states are given here"));
-    let because = because.or(Some((draft.action_span, "the action decides the states")));
-    let kinds = sites.iter().find_map(|site| match &site.leaf.test {
-        Test::Kind(kinds) => Some((kinds, site.key_span)),
-        _ => None,
-    });
-    for site in &sites {
-        let key = site.leaf.key;
-        match &site.leaf.test {
-            Test::Span(SpanField::RunningFor | SpanField::StalledFor, ..)
-                if !states.contains(&State::Running) =>
-            {
-                let message =
-                    format!("`{key}` holds only for running tasks, and the rule looks at none");
-                told(site.key_span, message, because, "use `age` for tasks that have ended");
-            }
-            Test::Text(TextField::Error, patterns)
-                if only_succeeded(&states) && !patterns.iter().any(|p| p.is_match("")) =>
-            {
-                let message = "a task that succeeded has no error".to_owned();
-                told(site.key_span, message, because, "drop `error`, or ask for `state: failed`");
-            }
-            Test::Class(classes)
-                if only_succeeded(&states) && !classes.contains(&Class::Unknown) =>
-            {
-                let message = "a task that succeeded has no error to sort".to_owned();
-                told(site.key_span, message, because, "drop `class`, or ask for `state: failed`");
-            }
-            Test::Mount(Side::Dst, _) => {
-                if let Some((kinds, span)) = kinds
-                    && kinds.iter().all(|kind| *kind == Kind::OfflineDownload)
-                {
-                    let message = "an offline download names a folder and no mount".to_owned();
-                    let other = Some((span, "the kind is given here"));
-                    told(site.key_span, message, other, "use `dst`, such as `dst: /media/**`");
-                }
-            }
-            Test::Mount(Side::Src, _) | Test::Path(PathField::Src, _) => {
-                if let Some((kinds, span)) = kinds
-                    && kinds.iter().all(|kind| no_source(kind, key == "src_mount"))
-                {
-                    let message = format!("tasks of this kind do not say a `{key}`");
-                    told(
-                        site.key_span,
-                        message,
-                        Some((span, "the kinds are given here")),
-                        "use `dst` or `dst_mount`, where they go",
-                    );
-                }
-            }
-            _ => {}
+    let known = Known::of(draft);
+    let mut given = Vec::new();
+    conjuncts(&draft.rule.condition, &mut given);
+    for group in &draft.sites.groups {
+        let Members::Not(inner) = &group.members else { continue };
+        // What could not be read left a finding, and nothing to judge.
+        if matches!(inner, Predicate::All(members) if members.is_empty()) {
+            continue;
+        }
+        let others: Vec<&Predicate> =
+            given.iter().copied().filter(|other| !matches!(other, Predicate::Not(_))).collect();
+        if known.states.is_empty() || implied(&others, inner) {
+            told(
+                group.key_span,
+                "`not` takes away all that the other matchers and the action leave".to_owned(),
+                Some((known.states_span, known.states_words)).filter(|_| known.states.is_empty()),
+                "drop it, or widen the other matchers",
+            );
+            return;
         }
     }
-}
-
-fn only_succeeded(states: &[State]) -> bool {
-    states == [State::Succeeded]
+    for site in &sites {
+        if let Some(excluded) = known.excludes(&site.leaf) {
+            told(site.key_span, excluded.message, Some(excluded.because), excluded.help);
+        }
+    }
+    for group in &draft.sites.groups {
+        let Members::Any(members) = &group.members else { continue };
+        let reasons: Vec<(Span, Option<Excluded>)> = members
+            .iter()
+            .map(|(member, span)| {
+                let mut leaves = Vec::new();
+                conjuncts(member, &mut leaves);
+                let why = leaves.into_iter().find_map(|member| match member {
+                    Predicate::Leaf(leaf) => known.excludes(leaf).or_else(|| {
+                        let other =
+                            sites.iter().find(|site| disjoint(&site.leaf.test, &leaf.test))?;
+                        Some(Excluded {
+                            message: format!(
+                                "`{0}: {1}` never holds beside `{0}: {2}`",
+                                leaf.key, leaf.expected, other.leaf.expected
+                            ),
+                            help: "drop one of them",
+                            because: (other.key_span, "the other is here"),
+                        })
+                    }),
+                    _ => None,
+                });
+                (*span, why)
+            })
+            .collect();
+        for (span, why) in reasons {
+            let Some(why) = why else { continue };
+            told(span, why.message, Some(why.because), why.help);
+        }
+    }
 }
 
 /// Whether the names of this kind's tasks tell nothing of where they come from (CONTRACT.md,
@@ -276,7 +442,8 @@ fn hopeless(test: &Test, rule: &Rule) -> Option<String> {
     };
     let (least, most) = match field {
         NumberField::Progress => (0.0, Some((100.0, "no task is beyond 100%".to_owned()))),
-        NumberField::Size => (0.0, None),
+        // A server counts bytes in a signed number of 64 bits.
+        NumberField::Size => (0.0, Some((2_f64.powi(63), "sizes end at 8 EiB".to_owned()))),
         NumberField::Attempts => {
             let most = rule.max_attempts.map(|max| {
                 (f64::from(max) - 1.0, format!("after {max} attempts the rule gives the task up"))
@@ -563,6 +730,15 @@ mod tests {
             "match: { kind: upload, src_mount: /a }, action: notify",
             "match: { kind: offline_download, dst_mount: /a }, action: notify",
             "match: { attempts: 3 }, max_attempts: 3, action: delete_some",
+            "match: { kind: copy, not: { kind: copy } }, action: notify",
+            "match: { kind: copy, not: { kind: [copy, move] } }, action: notify",
+            "match: { not: { state: failed } }, action: retry_some, max_attempts: 3",
+            "match: { state: canceled, class: network }, action: delete_some",
+            "match: { state: succeeded, any: [{ error: a }, { class: network }] }, action: delete_some",
+            "match: { state: succeeded, any: [{ error: a }, { kind: copy }] }, action: delete_some",
+            "match: { kind: copy, any: [{ kind: move, age: 1d }, { kind: copy }] }, action: notify",
+            "match: { size: '> 9000000TiB' }, action: notify",
+            "match: { file: '/media/*.mkv' }, action: notify",
         ] {
             assert!(never(rule), "{rule}");
         }
@@ -575,8 +751,55 @@ mod tests {
             "match: { all: [{ size: '>= 1GiB' }, { size: '<= 1GiB' }] }, action: notify",
             "match: { attempts: 2 }, max_attempts: 3, action: delete_some",
             "match: { kind: [upload, copy], src_mount: /a }, action: notify",
+            "match: { kind: [copy, move], not: { kind: copy } }, action: notify",
+            "match: { kind: copy, not: { kind: copy, age: 1d } }, action: notify",
+            "match: { not: { state: [failed, canceled] } }, action: delete_some",
+            "match: { state: [canceled, failed], class: network }, action: delete_some",
+            "match: { state: canceled, class: canceled }, action: delete_some",
+            "match: { not: { any: [{ state: succeeded, error: a }] } }, action: delete_some",
+            "match: { file: '**/*.mkv' }, action: notify",
         ] {
             assert!(!never(rule), "{rule}");
         }
+    }
+
+    #[test]
+    fn what_changes_nothing_is_told_at_its_word() {
+        for (rule, word) in [
+            ("on_give_up: [notify, cancel], action: retry_some, max_attempts: 2", "cancel"),
+            ("only_during: ['00:00-12:00', '12:00-24:00'], action: notify", "only_during"),
+            ("only_during: ['12:00-06:00', '05:00-13:00'], action: notify", "only_during"),
+            (
+                "match: { kind: upload }, breaker: { by: src_mount }, action: retry_some, max_attempts: 2",
+                "breaker",
+            ),
+        ] {
+            let rule = if rule.contains("match") {
+                rule.to_owned()
+            } else {
+                format!("match: {{ kind: copy }}, {rule}")
+            };
+            assert_eq!(lints(&[&rule]), [(Code::NoEffect, word.to_owned())], "{rule}");
+        }
+        for rule in [
+            "only_during: ['00:00-12:00', '12:01-24:00'], action: notify",
+            "breaker: { by: src_mount }, action: retry_some, max_attempts: 2",
+            "on_give_up: [notify, cancel], action: cancel_some, max_attempts: 2",
+        ] {
+            assert_eq!(lints(&[&format!("match: {{ kind: copy }}, {rule}")]), [], "{rule}");
+        }
+    }
+
+    #[test]
+    fn a_retry_that_gives_up_first_is_told() {
+        let told = |rule: &str| {
+            let rule = format!("match: {{ state: failed, kind: copy }}, {rule}");
+            lints(&[&rule]).contains(&(Code::GiveUpTooSoon, "give_up_after".to_owned()))
+        };
+        assert!(told("action: retry_some, give_up_after: 30s"));
+        assert!(told("action: retry_some, give_up_after: 1h, backoff: { initial: 1h }"));
+        assert!(!told("action: retry_some, give_up_after: 2h, backoff: { initial: 1h }"));
+        assert!(!told("action: retry_some, give_up_after: 30s, backoff: { jitter: full }"));
+        assert!(!told("action: delete_some, give_up_after: 30s"));
     }
 }

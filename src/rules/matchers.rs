@@ -23,6 +23,23 @@ pub(super) struct Sites {
     pub(super) leaves: Vec<Site>,
     /// Each state that is named, and whether under an odd number of `not`.
     pub(super) states: Vec<(State, Span, bool)>,
+    /// The groups that must hold: under no other `any` or `not`.
+    pub(super) groups: Vec<Group>,
+}
+
+/// An `any` or a `not` in the file.
+#[derive(Debug)]
+pub(super) struct Group {
+    pub(super) key_span: Span,
+    pub(super) members: Members,
+}
+
+/// What stands in a group.
+#[derive(Debug)]
+pub(super) enum Members {
+    /// Each with its place.
+    Any(Vec<(Predicate, Span)>),
+    Not(Predicate),
 }
 
 /// One matcher in the file.
@@ -61,7 +78,12 @@ impl Reader<'_> {
         let Some(fields) = self.fields(node, span, Place::Match) else {
             return Predicate::All(members);
         };
-        if nest.depth > 0 && matches!(&node.value, Value::Null) {
+        let empty = match &node.value {
+            Value::Null => true,
+            Value::Map(entries) => entries.is_empty(),
+            _ => false,
+        };
+        if nest.depth > 0 && empty {
             self.report(Code::EmptyValue, span, "no matcher stands here")
                 .help("name at least one matcher, or drop the key");
         }
@@ -69,10 +91,19 @@ impl Reader<'_> {
             match at.key {
                 "all" => members.extend(self.groups(at, nest, sites).map(Predicate::All)),
                 "any" => {
-                    let nest = Nest { must_hold: false, ..nest };
-                    members.extend(self.groups(at, nest, sites).map(Predicate::Any));
+                    let inner = Nest { must_hold: false, ..nest };
+                    let Some(any) = self.groups(at, inner, sites) else { continue };
+                    if nest.must_hold {
+                        let spans = at.items().into_iter().map(|item| item.span);
+                        let placed = any.iter().cloned().zip(spans).collect();
+                        sites
+                            .groups
+                            .push(Group { key_span: at.key_span, members: Members::Any(placed) });
+                    }
+                    members.push(Predicate::Any(any));
                 }
                 "not" => {
+                    let must_hold = nest.must_hold;
                     let nest =
                         Nest { depth: nest.depth + 1, negated: !nest.negated, must_hold: false };
                     if matches!(at.node.value, Value::Seq(_)) {
@@ -85,6 +116,12 @@ impl Reader<'_> {
                         continue;
                     }
                     let member = self.group(at.node, at.span, nest, sites);
+                    if must_hold {
+                        sites.groups.push(Group {
+                            key_span: at.key_span,
+                            members: Members::Not(member.clone()),
+                        });
+                    }
                     members.push(Predicate::Not(Box::new(member)));
                 }
                 _ => {
@@ -280,17 +317,11 @@ impl Reader<'_> {
     }
 
     fn text_test(&mut self, at: At<'_>, field: TextField) -> Option<(Test, String)> {
-        let patterns = self.list(at, |reader, item| {
-            let regex = reader.regex(item)?;
-            if super::patterns::matches_everything(&regex) {
-                let message = "this expression is found in every text";
-                reader.report(Code::CatchAllRegex, item.span, message).help(format!(
-                    "drop the key to match every `{0}`, or write `.` for one that is not empty",
-                    at.key
-                ));
-            }
-            Some(regex)
-        })?;
+        let help = format!(
+            "drop the key to match every `{0}`, or write `.` for one that is not empty",
+            at.key
+        );
+        let patterns = self.regexes(at, &help)?;
         let shown: Vec<String> = patterns.iter().map(|pattern| format!("/{pattern}/")).collect();
         Some((Test::Text(field, patterns), either(&shown)))
     }

@@ -244,7 +244,8 @@ impl Reader<'_> {
                 key: "classes",
                 key_span: entry.key_span,
             };
-            if let Some(patterns) = self.regexes(at)
+            let help = "every error would be of this class; say what its errors have in common";
+            if let Some(patterns) = self.regexes(at, help)
                 && fine
             {
                 classes.push((Class::from(name), patterns));

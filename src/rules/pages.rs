@@ -265,6 +265,16 @@ pub(super) fn page(code: Code) -> Page {
             "- name: tidy up\n  match: { state: failed, stalled_for: 1h }\n  action: delete_some",
             "- name: tidy up\n  match: { state: failed, age: 1h }\n  action: delete_some",
         ),
+        Code::GluedStars => of(
+            "In a glob `**` stands for any number of folders where it is between slashes, and is no more than a `*` where it touches a name: `/media/**.mkv` takes `/media/a.mkv` and not `/media/films/a.mkv`.",
+            "- name: films\n  match: { dst: '/media/**.mkv' }\n  action: notify",
+            "- name: films\n  match: { dst: '/media/**/*.mkv' }\n  action: notify",
+        ),
+        Code::GiveUpTooSoon => of(
+            "`give_up_after` counts from the first failure, and so does the first wait of `backoff`. When the time is up before the wait is over, the rule gives each task up without one try.",
+            "- name: retry\n  match: { kind: copy, state: failed }\n  action: retry_some\n  backoff: { initial: 1h }\n  give_up_after: 30m",
+            "- name: retry\n  match: { kind: copy, state: failed }\n  action: retry_some\n  backoff: { initial: 1h }\n  give_up_after: 1d",
+        ),
         Code::CatchAllRegex => of(
             "The expression is found in every text, the empty one too, so the matcher holds always. Expressions are searched for anywhere: `.*` at an end says nothing.",
             "- name: retry\n  match: { kind: copy, error: '.*' }\n  action: notify",

@@ -145,6 +145,24 @@ pub(super) fn glob(text: &str) -> Result<Glob, Fault> {
     })
 }
 
+/// Where a `**` is part of a name, so that it is no more than a `*`.
+pub(super) fn glued_stars(glob: &str) -> Option<std::ops::Range<usize>> {
+    let mut at = 0;
+    for name in glob.split('/') {
+        // Inside braces and brackets slashes and stars mean other things.
+        if name.contains(['{', '[', '\\']) {
+            return None;
+        }
+        if name != "**"
+            && let Some(stars) = name.find("**")
+        {
+            return Some(at + stars..at + stars + 2);
+        }
+        at += name.len() + 1;
+    }
+    None
+}
+
 fn last(text: &str, char: char) -> std::ops::Range<usize> {
     text.rfind(char).map_or(0..text.len(), |at| at..at + char.len_utf8())
 }
@@ -203,6 +221,23 @@ mod tests {
         }
         let glob = glob("/media/*").unwrap().compile_matcher();
         assert!(glob.is_match("/media/a") && !glob.is_match("/media/a/b"));
+    }
+
+    #[test]
+    fn stars_glued_to_a_name_are_found_and_cross_no_folder() {
+        for (text, at) in [
+            ("/media/**.mkv", Some(7..9)),
+            ("**x", Some(0..2)),
+            ("/a/b**/c", Some(4..6)),
+            ("/media/**/*.mkv", None),
+            ("**", None),
+            ("/a/**", None),
+            ("/a/{**,b}", None),
+        ] {
+            assert_eq!(glued_stars(text), at, "{text}");
+        }
+        let glued = glob("/media/**.mkv").unwrap().compile_matcher();
+        assert!(glued.is_match("/media/a.mkv") && !glued.is_match("/media/a/b.mkv"));
     }
 
     proptest! {

@@ -52,7 +52,7 @@ pub(super) struct At<'n> {
 
 impl<'n> At<'n> {
     /// The members of a list, or the one value.
-    fn items(self) -> Vec<Self> {
+    pub(super) fn items(self) -> Vec<Self> {
         match &self.node.value {
             Value::Seq(items) => items
                 .iter()
@@ -564,8 +564,17 @@ impl<'a> Reader<'a> {
         false
     }
 
-    pub(super) fn regexes(&mut self, at: At<'_>) -> Option<Vec<Regex>> {
-        self.list(at, |reader, item| reader.regex(item))
+    /// Expressions of which one must be found; `help` says what to write in place of one that is
+    /// found in every text.
+    pub(super) fn regexes(&mut self, at: At<'_>, help: &str) -> Option<Vec<Regex>> {
+        self.list(at, |reader, item| {
+            let regex = reader.regex(item)?;
+            if patterns::matches_everything(&regex) {
+                let message = "this expression is found in every text";
+                reader.report(Code::CatchAllRegex, item.span, message).help(help);
+            }
+            Some(regex)
+        })
     }
 
     /// A set of globs, with their texts.
@@ -578,6 +587,21 @@ impl<'a> Reader<'a> {
                 reader
                     .report(Code::RelativePath, item.span, message)
                     .help(format!("did you mean `/{}`?", short(text)));
+            }
+            if at.key == "file" && text.strip_prefix("**/").unwrap_or(text).contains('/') {
+                let message = "`file` is the name alone, so a glob with folders never matches it";
+                reader
+                    .report(Code::NeverMatches, item.span, message)
+                    .label("never holds")
+                    .help("hold folders against `src` or `dst`");
+            }
+            if let Some(part) = patterns::glued_stars(text) {
+                let span = item.node.part(reader.source, part);
+                let message = "`**` crosses folders only where it stands between slashes";
+                reader
+                    .report(Code::GluedStars, span, message)
+                    .label("the same as `*` here")
+                    .help("write `/**/*` for any depth, such as `/media/**/*.mkv`");
             }
             let bare = match text.trim_end_matches('/') {
                 "" => text,

@@ -31,6 +31,15 @@ pub(super) struct Draft {
     pub(super) sites: Sites,
     /// The keys that the rule gives itself, without those from `defaults`.
     pub(super) own: Vec<(&'static str, Span)>,
+    /// The places of the rule's own `on_give_up`, in its order.
+    pub(super) farewells: Vec<Span>,
+}
+
+impl Draft {
+    /// Where the rule itself gives a key.
+    pub(super) fn own_key(&self, key: &str) -> Option<Span> {
+        self.own.iter().find(|(own, _)| *own == key).map(|(_, span)| *span)
+    }
 }
 
 /// The keys of a rule that may stand under `defaults` too. `None` is not given.
@@ -292,8 +301,10 @@ impl Reader<'_> {
             return None;
         }
         let own = own_keys(fields);
+        let farewells = fields.get("on_give_up").map(At::items).unwrap_or_default();
+        let farewells = farewells.into_iter().map(|item| item.span).collect();
         let rule = settings.rule(RuleName::new(text), action, condition);
-        Some(Draft { rule, name_span, action_span, sites, own })
+        Some(Draft { rule, name_span, action_span, sites, own, farewells })
     }
 
     fn action(&mut self, at: At<'_>) -> Option<Action> {
@@ -415,6 +426,13 @@ impl Reader<'_> {
             return Some(Vec::new());
         }
         self.list(at, |reader, item| {
+            if item.is_none() {
+                let message = "`none` stands alone, and not in a list";
+                reader
+                    .report(Code::ConflictingKeys, item.span, message)
+                    .help("drop it, or the others");
+                return None;
+            }
             let action = reader.action(item)?;
             let fine = matches!(
                 action,
@@ -570,6 +588,7 @@ impl Reader<'_> {
             "beijing" | "asia/beijing" | "cst" | "china" | "gmt+8" | "utc+8" | "+08:00" | "+8" => {
                 "did you mean `Asia/Shanghai`?".to_owned()
             }
+            "z" | "zulu" | "gmt+0" | "utc+0" | "+00:00" | "+0" => "did you mean `UTC`?".to_owned(),
             "pst" | "pdt" => "did you mean `America/Los_Angeles`?".to_owned(),
             "bst" => "did you mean `Europe/London`?".to_owned(),
             "jst" => "did you mean `Asia/Tokyo`?".to_owned(),
@@ -629,7 +648,13 @@ impl Reader<'_> {
         }
         let text = self.text(at)?;
         match values::share(text) {
-            Ok(share) => Some(Bound::Set(share)),
+            Ok(share) if share > 0.0 => Some(Bound::Set(share)),
+            Ok(_) => {
+                self.report(Code::OutOfRange, at.span, "`max_share` is above 0").help(
+                    "for a rule that rests write `mode: off`; for no limit `max_share: none`",
+                );
+                None
+            }
             Err(fault) => {
                 self.fault(at, fault);
                 None

@@ -1,13 +1,13 @@
 //! The JSON Schema of rules files, for editors: made from the same tables that the reader goes by.
 //!
-//! It is a little stricter than the reader in form (a quoted number is text to it) and knows
-//! nothing of what one part means for another.
+//! It sees mistakes of form, and of what one key means for another where a schema can say it.
+//! Expressions, dates, names that are used elsewhere and bounds of durations are the reader's.
 
 use serde_json::{Map, Value, json};
 
 use super::keys::{self, Form, Key, Words};
 use crate::engine::class::Class;
-use crate::engine::rule::Action;
+use crate::engine::rule::{Action, Effect};
 use crate::engine::task::{Kind, State};
 
 /// The schema, JSON Schema draft 2020-12.
@@ -15,8 +15,18 @@ use crate::engine::task::{Kind, State};
 pub fn schema() -> Value {
     let mut schema = object(keys::TOP, &["version"]);
     schema["$schema"] = json!("https://json-schema.org/draft/2020-12/schema");
+    schema["properties"]["listen"]["required"] = json!(["address"]);
     schema["title"] = json!("taskwarden rules file");
-    schema["$defs"] = json!({ "match": nullable(object(keys::MATCH, &[])) });
+    // Inside a group a matcher must stand; a rule without any takes every task.
+    let mut group = object(keys::MATCH, &[]);
+    group["properties"]["not"] = json!({
+        "$ref": "#/$defs/group",
+        "description": group["properties"]["not"]["description"],
+    });
+    let mut matching = group.clone();
+    group["minProperties"] = json!(1);
+    matching = nullable(matching);
+    schema["$defs"] = json!({ "match": matching, "group": group });
     schema
 }
 
@@ -38,25 +48,98 @@ fn object(table: &'static [Key], required: &[&str]) -> Value {
     object
 }
 
+/// A server logs in one way.
+fn server() -> Value {
+    let mut server = object(keys::SERVER, &["name", "url"]);
+    server["properties"]["url"]["pattern"] =
+        json!(r"^https?://(\[[0-9a-fA-F:.%]+\]|[^\s\\/@?#:\[\]]+)(:[1-9]\d{0,4})?(/[^\s\\?#]*)?$");
+    let with = |key: &str| json!({ "required": [key] });
+    server["oneOf"] = json!([
+        {
+            "required": ["token"],
+            "not": { "anyOf": [with("username"), with("password"), with("totp")] },
+        },
+        { "required": ["username", "password"], "not": with("token") },
+    ]);
+    server
+}
+
+/// A rule's action decides what its matchers may ask for.
+fn rule() -> Value {
+    let mut rule = object(keys::RULE, &["name", "action"]);
+    let when = |actions: Vec<Action>, matching: Value| {
+        let actions: Vec<&str> = actions.into_iter().map(Action::as_str).collect();
+        json!({
+            "if": { "properties": { "action": { "enum": actions } }, "required": ["action"] },
+            "then": { "properties": { "match": matching } },
+        })
+    };
+    let (whole, single): (Vec<Action>, Vec<Action>) =
+        Action::ALL.into_iter().partition(|action| action.is_whole_kind());
+    let honoured = json!({ "enum": ["server", "kind", "state", "all", "any", "not"] });
+    let mut conditions = vec![when(whole.clone(), json!({ "propertyNames": honoured }))];
+    for action in whole {
+        let states: Vec<&str> = State::KNOWN
+            .into_iter()
+            .filter(|state| action.fits(*state))
+            .filter_map(State::name)
+            .collect();
+        let state = if action == Action::ClearDone {
+            // All that is done goes, so all that is done must be named.
+            json!({ "type": "array", "minItems": states.len(), "items": { "enum": states } })
+        } else {
+            one_or_more(&json!({ "enum": states }))
+        };
+        conditions.push(when(vec![action], json!({ "properties": { "state": state } })));
+    }
+    for effect in [Effect::Retry, Effect::Cancel, Effect::Remove] {
+        let actions: Vec<Action> =
+            single.iter().copied().filter(|action| action.effect() == effect).collect();
+        let states: Vec<&str> = State::KNOWN
+            .into_iter()
+            .filter(|state| actions.iter().all(|action| action.fits(*state)))
+            .filter_map(State::name)
+            .collect();
+        let states = one_or_more(&json!({ "enum": states }));
+        conditions.push(when(actions, json!({ "properties": { "state": states } })));
+    }
+    rule["allOf"] = json!(conditions);
+    rule
+}
+
+const DURATION: &str = r"(\d+\s*(ms|msec|millis|s|secs?|seconds?|m|mins?|minutes?|h|hrs?|hours?|d|days?|w|weeks?)\s*)+";
+const SIZE: &str = r"(\d+(\.\d+)?\s*([kKmMgGtT]?[iI]?[bB])|0+)\s*";
+const NUMBER: &str = r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?\s*";
+const OPERATOR: &str = r"(<=?|>=?|==?|!=|≤|≥)";
+
+/// Text of this form whole, with or without blanks around it.
+fn shaped(pattern: &str) -> Value {
+    json!({ "type": "string", "pattern": format!(r"^\s*({pattern})\s*$") })
+}
+
 fn form(form: Form) -> Value {
-    const DURATION: &str = r"^\s*(\d+\s*(ms|msec|millis|s|secs?|seconds?|m|mins?|minutes?|h|hrs?|hours?|d|days?|w|weeks?)\s*)+$";
-    const SIZE: &str = r"^\s*(\d+(\.\d+)?\s*([kKmMgGtT]?[iI]?[bB])|0+)\s*$";
     match form {
-        Form::Version => json!({ "const": 1 }),
-        Form::Servers => maps(&object(keys::SERVER, &["name", "url"])),
-        Form::Rules => maps(&object(keys::RULE, &["name", "action"])),
+        Form::Version => json!({ "enum": [1, "1"] }),
+        Form::Servers => maps(&server()),
+        Form::Rules => maps(&rule()),
         Form::Maps(table) => maps(&object(table, &[])),
         Form::Map(table) => nullable(object(table, &[])),
         Form::MapOrNone(table) => or_none(&nullable(object(table, &[]))),
         Form::MapOrOff(table) => {
-            json!({ "anyOf": [nullable(object(table, &[])), { "enum": ["off", "none", false] }] })
+            json!({ "anyOf": [nullable(object(table, &[])), { "enum": ["off", "none", "unlimited", false] }] })
         }
         Form::Classes => json!({
             "type": ["object", "null"],
             "propertyNames": { "pattern": "^[a-z0-9_]+$" },
             "additionalProperties": one_or_more(&text()),
         }),
-        Form::Secret => json!({ "anyOf": [text(), object(keys::SECRET, &[])] }),
+        Form::Secret => {
+            let mut place = object(keys::SECRET, &[]);
+            place["properties"]["env"]["pattern"] = json!("^[A-Za-z_][A-Za-z0-9_]*$");
+            place["minProperties"] = json!(1);
+            place["maxProperties"] = json!(1);
+            json!({ "anyOf": [text(), place] })
+        }
         Form::Bool => json!({ "type": "boolean" }),
         Form::Word(words) => {
             // `off` is false to those who grew up with YAML 1.1.
@@ -66,48 +149,64 @@ fn form(form: Form) -> Value {
         Form::Action => json!({ "enum": Action::ALL.map(Action::as_str) }),
         Form::GiveUp => {
             let actions = ["notify", "delete_some", "delete", "cancel_some", "cancel"];
-            json!({ "anyOf": [{ "enum": keys::NONE }, one_or_more(&json!({ "enum": actions }))] })
+            or_none(&one_or_more(&json!({ "enum": actions })))
         }
         Form::Words(words) => one_or_more(&words_of(words)),
         Form::Texts | Form::Regexes | Form::Globs => one_or_more(&text()),
-        Form::Duration => json!({ "type": "string", "pattern": DURATION }),
-        Form::DurationOrNone => or_none(&json!({ "type": "string", "pattern": DURATION })),
-        Form::Size => json!({ "type": "string", "pattern": SIZE }),
-        Form::SizeOrNone => or_none(&json!({ "type": "string", "pattern": SIZE })),
-        Form::Count(min) => json!({ "type": "integer", "minimum": min }),
-        Form::CountOrNone(min) => or_none(&json!({ "type": "integer", "minimum": min })),
-        Form::Factor => json!({ "type": "number", "minimum": 1, "maximum": 100 }),
-        Form::Jitter => json!({ "anyOf": [{ "enum": ["full", "none", "unlimited"] }, share()] }),
-        Form::ShareOrNone => or_none(&share()),
-        Form::Hours => one_or_more(&json!({ "type": "string" })),
-        Form::Roles => one_or_more(&json!({
-            "anyOf": [{ "enum": ["admin", "guest", "user", "general"] }, { "type": "integer" }],
+        Form::Duration => shaped(DURATION),
+        Form::DurationOrNone => or_none(&shaped(DURATION)),
+        Form::Size => shaped(SIZE),
+        Form::SizeOrNone => or_none(&shaped(SIZE)),
+        Form::Count(min) => count(min),
+        Form::CountOrNone(min) => or_none(&count(min)),
+        Form::Factor => json!({
+            "anyOf": [{ "type": "number", "minimum": 1, "maximum": 100 }, shaped(NUMBER)],
+        }),
+        Form::Jitter => json!({
+            "anyOf": [
+                { "enum": ["full", "none", "unlimited"] },
+                { "type": "number", "minimum": 0, "maximum": 1 },
+                shaped(SHARE),
+            ],
+        }),
+        Form::ShareOrNone => or_none(&json!({
+            "anyOf": [{ "type": "number", "exclusiveMinimum": 0, "maximum": 1 }, shaped(SHARE)],
         })),
-        Form::Text
-        | Form::RegexOrNone
-        | Form::Cron
-        | Form::CompareNumber
-        | Form::CompareSize
-        | Form::CompareDuration => text(),
+        Form::Hours => {
+            let clock = r"([01]?\d|2[0-3]):[0-5]?\d";
+            or_none(&one_or_more(&shaped(&format!(r"{clock}\s*[-–]\s*({clock}|24:00?)"))))
+        }
+        Form::Roles => one_or_more(&json!({
+            "anyOf": [
+                { "enum": ["admin", "guest", "user", "general"] },
+                { "type": "integer" },
+                shaped(r"[-+]?\d+"),
+            ],
+        })),
+        Form::Text | Form::RegexOrNone | Form::Cron => text(),
+        Form::CompareNumber => json!({
+            "anyOf": [{ "type": "number" }, shaped(&format!(r"{OPERATOR}?\s*{NUMBER}%?"))],
+        }),
+        Form::CompareSize => shaped(&format!(r"{OPERATOR}\s*{SIZE}")),
+        Form::CompareDuration => shaped(&format!(r"{OPERATOR}?\s*{DURATION}")),
         Form::Match => json!({ "$ref": "#/$defs/match" }),
         Form::Matches => {
-            json!({ "type": "array", "minItems": 1, "items": { "$ref": "#/$defs/match" } })
+            json!({ "type": "array", "minItems": 1, "items": { "$ref": "#/$defs/group" } })
         }
     }
 }
 
-/// Text that is not empty; a number is read as its digits.
-fn text() -> Value {
-    json!({ "type": ["string", "number"], "minLength": 1 })
+const SHARE: &str = r"\d+\.?\d*\s*%?";
+
+/// A whole number from `min` on; quotes do not matter.
+fn count(min: u32) -> Value {
+    let digits = if min == 0 { r"\+?\d+" } else { r"\+?0*[1-9]\d*" };
+    json!({ "anyOf": [{ "type": "integer", "minimum": min }, shaped(digits)] })
 }
 
-fn share() -> Value {
-    json!({
-        "anyOf": [
-            { "type": "number", "minimum": 0, "maximum": 1 },
-            { "type": "string", "pattern": r"^\s*\d+(\.\d+)?\s*%\s*$" },
-        ],
-    })
+/// Text that is not empty; a number is read as its digits.
+fn text() -> Value {
+    json!({ "type": ["string", "number"], "minLength": 1, "pattern": r"\S" })
 }
 
 fn or_none(value: &Value) -> Value {

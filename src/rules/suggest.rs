@@ -11,7 +11,8 @@ pub fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) ->
     let fold = |text: &str| text.to_lowercase().replace(['-', ' '], "_");
     let word = fold(word);
     let allowed = match word.chars().count() {
-        0..=2 => 1,
+        0..=1 => return None,
+        2 => 1,
         3..=5 => 2,
         _ => 3,
     };
@@ -43,7 +44,9 @@ fn distance(left: &str, right: &str, allowed: usize) -> Option<usize> {
         before = std::mem::replace(&mut row, next);
     }
     let found = row[right.len()];
-    (found <= allowed && found < left.len().max(right.len())).then_some(found)
+    // With three slips the first letter at least is right.
+    let near = found <= allowed && (found < 3 || left.first() == right.first());
+    (near && found < left.len().max(right.len())).then_some(found)
 }
 
 #[cfg(test)]
@@ -61,6 +64,8 @@ mod tests {
             ("knid", Some("kind")),
             ("schedule", None),
             ("x", None),
+            ("stotus", Some("status")),
+            ("fausing", None),
             ("", None),
         ] {
             assert_eq!(nearest(word, keys), expected, "{word}");

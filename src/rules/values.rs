@@ -104,7 +104,9 @@ pub(super) fn duration(text: &str) -> Result<Duration, Fault> {
             .and_then(|millis| total.checked_add(Duration::from_millis(millis)))
             // jiff, which the engine counts with, ends at some 20,000 years.
             .filter(|total| total.as_secs() < 3_155_760_000)
-            .ok_or_else(|| fault(0..trimmed, "longer than a hundred years", DURATION_HELP))?;
+            .ok_or_else(|| {
+                fault(0..trimmed, "longer than a hundred years", "write a shorter one")
+            })?;
         at = unit_at + length;
     }
     Ok(total)
@@ -244,7 +246,12 @@ pub(super) fn hours(text: &str) -> Result<(Time, Time), Fault> {
     let to = clock(&text[dash + width..], true)
         .map_err(|message| fault(dash + width..text.len(), message))?;
     if from == to {
-        return Err(fault(0..text.len(), "the two times are the same"));
+        let whole = text[dash..].contains("24");
+        let fault = fault(
+            0..text.len(),
+            if whole { "these hours are the whole day" } else { "the two times are the same" },
+        );
+        return Err(if whole { fault.help("leave `only_during` out") } else { fault });
     }
     Ok((from, to))
 }
@@ -454,7 +461,7 @@ mod tests {
         }
 
         #[test]
-        fn written_durations_are_read_back(seconds in 0_u64..1_000_000) {
+        fn written_durations_are_read_back(seconds in 0_u64..1_000_000_000) {
             let duration_ = Duration::from_secs(seconds);
             let text = crate::engine::predicate::format_duration(duration_);
             prop_assert_eq!(duration(&text).unwrap(), duration_);

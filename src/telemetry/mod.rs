@@ -106,6 +106,13 @@ pub enum Event {
         /// By how many seconds it is ahead.
         seconds: i64,
     },
+    /// Our own clock was set while the daemon ran.
+    ClockSet {
+        /// The server whose waits were moved along.
+        server: ServerName,
+        /// By how many seconds, forward if positive.
+        seconds: i64,
+    },
     /// An action got its outcome, as its audit row says.
     Acted(Box<AuditRow>),
     /// A rule let go of a task.
@@ -198,6 +205,7 @@ impl Event {
             | Self::ControlAway { .. }
             | Self::ListenAway { .. }
             | Self::ClockSkew { .. }
+            | Self::ClockSet { .. }
             | Self::NotPruned { .. }
             | Self::Breaker { open_until: Some(_), .. } => Level::Warn,
             Self::Acted(row) => match row.outcome {
@@ -239,6 +247,16 @@ impl fmt::Display for Event {
             }
             Self::Polled { server, tasks, waiting, .. } => {
                 write!(f, "{server}: {tasks} tasks, {waiting} of them wait for a rule's moment")
+            }
+            Self::ClockSet { server, seconds } => {
+                let word = if *seconds > 0 { "forward" } else { "back" };
+                let by = std::time::Duration::from_secs(seconds.unsigned_abs());
+                let by = format_duration(by);
+                write!(
+                    f,
+                    "{server}: our clock was set {word} by {by}; what waits goes on waiting as long \
+                     as it had to"
+                )
             }
             Self::ClockSkew { server, seconds } => {
                 let word = if *seconds > 0 { "ahead of" } else { "behind" };

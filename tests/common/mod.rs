@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use taskwarden::ambient::Clock;
 use taskwarden::daemon::supervise::{Daemon, Options};
 use taskwarden::daemon::watch::{Looked, Watch};
@@ -21,26 +21,40 @@ use taskwarden::sandbox::{self, Sandbox, Settings};
 use taskwarden::store::{AuditFilter, Reader};
 use taskwarden::telemetry::Sink;
 
-/// A clock that stands still until it is turned.
+/// Time that stands still until it is turned, and a wall clock that can be set beside it.
 #[derive(Clone, Debug)]
-pub struct Turned(Arc<AtomicI64>);
+pub struct Turned {
+    time: Arc<AtomicI64>,
+    set: Arc<AtomicI64>,
+}
 
 impl Turned {
     pub fn new() -> Self {
-        Self(Arc::new(AtomicI64::new(1_790_000_000_000)))
+        Self { time: Arc::new(AtomicI64::new(1_790_000_000_000)), set: Arc::new(AtomicI64::new(0)) }
     }
 
+    /// The time, which nobody sets; a sandbox goes by it.
     pub fn now(&self) -> Timestamp {
-        Timestamp::from_millisecond(self.0.load(Ordering::SeqCst)).unwrap()
+        Timestamp::from_millisecond(self.time.load(Ordering::SeqCst)).unwrap()
     }
 
     pub fn turn(&self, by: Duration) {
-        self.0.fetch_add(i64::try_from(by.as_millis()).unwrap(), Ordering::SeqCst);
+        self.time.fetch_add(i64::try_from(by.as_millis()).unwrap(), Ordering::SeqCst);
     }
 
+    /// Sets the wall clock of the daemon's machine.
+    pub fn set(&self, seconds: i64) {
+        self.set.fetch_add(seconds * 1000, Ordering::SeqCst);
+    }
+
+    /// The clock of the daemon's machine.
     pub fn clock(&self) -> Clock {
-        let turned = self.clone();
-        Clock::from_fn(move || turned.now())
+        let (wall, steady) = (self.clone(), self.clone());
+        let set = move || SignedDuration::from_millis(wall.set.load(Ordering::SeqCst));
+        let time = self.clone();
+        Clock::from_fn(move || time.now() + set()).beside(move || {
+            Duration::try_from(steady.now().duration_since(Timestamp::UNIX_EPOCH)).unwrap()
+        })
     }
 }
 

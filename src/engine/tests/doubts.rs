@@ -132,6 +132,68 @@ fn a_clock_that_is_set_back_makes_no_room_in_the_hour() {
 }
 
 #[test]
+fn a_clock_that_is_set_while_the_daemon_runs_moves_every_wait_along() {
+    let rules = || {
+        let mut few = retry("few");
+        few.condition = error("few");
+        few.limits.per_hour = Some(2);
+        let mut short = retry("short");
+        short.condition = error("short");
+        short.give_up_after = Some(Duration::from_secs(400));
+        let mut broken = retry("broken");
+        broken.condition = error("broken");
+        broken.breaker = Some(BreakerSettings {
+            by: BreakerKey::DstMount,
+            open_after: 2,
+            within: Duration::from_secs(300),
+            cool_down: Duration::from_secs(200),
+            only_throttled: false,
+        });
+        let still =
+            Test::Span(SpanField::StalledFor, Comparison::AtLeast, Duration::from_secs(500));
+        let stalled = rule("stalled", Action::CancelSome, leaf("stalled_for", still));
+        vec![few, short, broken, stalled]
+    };
+    let listed = |seconds: i64| {
+        let mut tasks = vec![
+            failed("a", 5, "few"),
+            failed("b", 6, "few"),
+            failed("c", 7, "few"),
+            failed("d", 8, "short"),
+            task("s", State::Running, Some((3, 0)), ""),
+        ];
+        for (id, from) in [("x", 10), ("y", 20), ("z", 30)] {
+            // They fail again twenty seconds after each try.
+            let run = (seconds - from) / 100;
+            tasks.push(failed(id, from + 100 * run, "broken"));
+        }
+        tasks
+    };
+    let run = |set: &[(i64, i64)]| {
+        let mut world = World::new(rules());
+        for seconds in (10..4500).step_by(10) {
+            for (_, by) in set.iter().filter(|(at, _)| *at == seconds) {
+                world.set_clock(*by);
+            }
+            world.tick(seconds, &listed(seconds), &Answer::Accepted);
+        }
+        world.log
+    };
+    let quiet = run(&[]);
+    for what in ["few: retry_some", "short lets go", "opens", "broken: retry_some", "stalled: "] {
+        assert!(quiet.contains(what), "{what}: {quiet}");
+    }
+    for set in [
+        &[(110, 18_000)][..],
+        &[(110, -18_000)],
+        &[(60, 7200), (400, -3600), (1000, 900_000)],
+        &[(250, -86_400), (2000, 86_400)],
+    ] {
+        assert_eq!(run(set), quiet, "{set:?}");
+    }
+}
+
+#[test]
 fn a_server_that_sets_its_clock_right_ends_no_wait_early() {
     check(
         vec![retry("r")],

@@ -5,7 +5,7 @@
 
 mod prove;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -17,7 +17,7 @@ pub use prove::{
 use super::codes::Code;
 use super::finding::{self, Span};
 use super::keys::{Form, Key, Words, key};
-use super::reader::{At, Fields, LONGEST, Place, Reader, shorten, suggest};
+use super::reader::{At, Bound, Fields, LONGEST, Place, Reader, shorten, suggest};
 use super::yaml::{self, Value};
 use super::{Config, Loaded, Source, values};
 use crate::engine::name::TaskName;
@@ -250,7 +250,9 @@ impl Reader<'_> {
                 .help("add `tests:` with a `name`, `tasks` and what to `expect`");
             return None;
         };
-        let cases = self.members(tests, "tests", |reader, item| reader.case(item, config));
+        let mut names = BTreeMap::new();
+        let cases =
+            self.members(tests, "tests", |reader, item| reader.case(item, config, &mut names));
         Some(cases)
     }
 
@@ -273,10 +275,25 @@ impl Reader<'_> {
         items.filter_map(|item| read(self, item)).collect()
     }
 
-    fn case(&mut self, at: At<'_>, config: &Config) -> Option<Case> {
+    fn case(
+        &mut self,
+        at: At<'_>,
+        config: &Config,
+        names: &mut BTreeMap<String, Span>,
+    ) -> Option<Case> {
         let fields = self.fields(at.node, at.span, Place::Case)?;
         let name = if let Some(name) = fields.get("name") {
-            self.text(name).map(str::to_owned)
+            let text = self.text(name).map(str::to_owned);
+            if let Some(text) = &text
+                && let Some(first) = names.insert(text.clone(), name.span)
+            {
+                let message = format!("two tests are called `{}`", shorten(text));
+                self.report(Code::DuplicateKey, name.span, message)
+                    .label("a second time")
+                    .related(first, "first here")
+                    .help("give each its own name: `--run` and reports tell tests apart by it");
+            }
+            text
         } else {
             self.report(Code::MissingKey, at.span, "the test has no `name`")
                 .help("say what it shows: `name: a throttled copy waits`");
@@ -288,8 +305,7 @@ impl Reader<'_> {
         };
         let server = match fields.get("server") {
             None => config.servers.first(),
-            Some(at) => {
-                let text = self.text(at)?;
+            Some(at) => self.text(at).and_then(|text| {
                 let known = config.servers.iter().find(|server| server.name.as_str() == text);
                 if known.is_none() {
                     let names = config.servers.iter().map(|server| server.name.as_str());
@@ -298,7 +314,7 @@ impl Reader<'_> {
                     suggest(finding, text, names);
                 }
                 known
-            }
+            }),
         };
         let flavours = [("openlist", Flavour::OpenList), ("alist", Flavour::AList)];
         let flavour = fields.get("flavour").and_then(|at| self.word(at, &flavours));
@@ -467,24 +483,27 @@ impl Reader<'_> {
             let span = cues.get(1).map_or(at.span, |second| second.key_span);
             self.report(code, span, "a step has one of `at`, `after_retry` and `after_cancel`")
                 .help("say when it happens: `at: 5m`, or `after_retry: 2m`");
+            // What else is wrong with the step is told all the same.
+            self.step_of(&fields, Cue::At(Duration::ZERO), draft);
             return None;
         };
-        let after = self.offset(cue)?;
+        let after = self.offset(cue);
+        let when = after.unwrap_or_default();
         let cue = match cue.key {
-            "at" => Cue::At(after),
-            "after_retry" => Cue::AfterRetry(after),
-            _ => Cue::AfterCancel(after),
+            "at" => Cue::At(when),
+            "after_retry" => Cue::AfterRetry(when),
+            _ => Cue::AfterCancel(when),
         };
         if fields.get("state").is_none() {
             self.report(Code::MissingKey, at.span, "the step has no `state`")
                 .help("say what the task comes to: `state: failed`, or `state: gone`");
-            return None;
         }
         if let (Some(times), Cue::At(_)) = (fields.get("times"), cue) {
             self.report(Code::ConflictingKeys, times.key_span, "a moment comes once")
                 .help("`times` goes with `after_retry` and `after_cancel`");
         }
-        self.step_of(&fields, cue, draft)
+        let step = self.step_of(&fields, cue, draft);
+        after.and(step)
     }
 
     /// The part that is the same for a step and for the task at the start.
@@ -495,8 +514,8 @@ impl Reader<'_> {
             .get("state")
             .filter(|at| matches!(&at.node.value, Value::Text(scalar) if scalar.text == "gone"));
         let state = match (gone, fields.get("state")) {
-            (None, Some(at)) => Some(self.state(at)?),
-            _ => None,
+            (None, Some(at)) => self.state(at).map(Some),
+            _ => Some(None),
         };
         let text = |reader: &mut Self, key| match fields.get(key) {
             Some(at) => reader.text(at).map(str::to_owned),
@@ -506,14 +525,20 @@ impl Reader<'_> {
         let status = text(self, "status");
         let progress = fields.get("progress").and_then(|at| {
             let text = self.text(at)?;
-            values::number(text, true).map_err(|fault| self.fault(at, fault)).ok()
+            let number = values::number(text, true).map_err(|fault| self.fault(at, fault)).ok()?;
+            if !(0.0..=100.0).contains(&number) {
+                self.report(Code::OutOfRange, at.span, "`progress` lies between 0 and 100")
+                    .help("write a percentage, such as `50`");
+                return None;
+            }
+            Some(number)
         });
         let age = fields.get("age").and_then(|at| self.offset(at)).unwrap_or_default();
         let times = match fields.get("times") {
-            Some(at) => self.count_or_none(at, 1)?.value(),
-            None => Some(1),
+            Some(at) => self.count_or_none(at, 1).map(Bound::value),
+            None => Some(Some(1)),
         };
-        Some(Step { cue, times, state, error, status, progress, age })
+        Some(Step { cue, times: times?, state: state?, error, status, progress, age })
     }
 
     fn expectation(
@@ -525,8 +550,7 @@ impl Reader<'_> {
         let fields = self.fields(at.node, at.span, Place::Expectation)?;
         let task = match fields.get("task") {
             None => None,
-            Some(at) => {
-                let text = self.text(at)?;
+            Some(at) => self.text(at).map(|text| {
                 let mut known: Vec<&str> =
                     draft.tasks.iter().map(|actor| actor.task.id.as_str()).collect();
                 known.dedup();
@@ -536,13 +560,13 @@ impl Reader<'_> {
                     let finding = self.report(Code::UnknownValue, at.span, message);
                     suggest(finding, text, known());
                 }
-                Some(TaskId::from(text))
-            }
+                TaskId::from(text)
+            }),
         };
-        let rule = match fields.get("rule") {
-            None => None,
-            Some(at) => Some(self.rule_ref(at, config)?),
-        };
+        // Values that cannot be read left a finding, and the test is not run.
+        let rule = fields.get("rule").and_then(|at| self.rule_ref(at, config));
+        let lasting = fields.get("waits").or(fields.get("taken_by")).is_some();
+        let window = self.window(&fields, lasting, draft);
         let claims: Vec<At<'_>> = ["action", "gives_up", "waits", "taken_by"]
             .iter()
             .filter_map(|key| fields.get(key))
@@ -571,7 +595,6 @@ impl Reader<'_> {
         }
         let times = fields.get("times").and_then(|at| self.count(at, 0));
         let attempt = fields.get("attempt").and_then(|at| self.count(at, 1));
-        let lasting = matches!(claim.key, "waits" | "taken_by");
         let claim = match claim.key {
             "action" if is_none(claim) => Claim::Acts { action: None, attempt, times: Some(0) },
             "action" => {
@@ -584,8 +607,13 @@ impl Reader<'_> {
             _ if is_none(claim) => Claim::TakenBy(None),
             _ => Claim::TakenBy(Some(self.rule_ref(claim, config)?)),
         };
-        let window = self.window(&fields, lasting, draft)?;
-        Some(Expectation { line: line_of(self.source, at.span), task, rule, claim, window })
+        Some(Expectation {
+            line: line_of(self.source, at.span),
+            task,
+            rule,
+            claim,
+            window: window?,
+        })
     }
 
     fn window(

@@ -37,6 +37,9 @@ pub struct Failure {
     pub task: Option<TaskId>,
     /// The rule it is about, or that decided.
     pub rule: Option<RuleName>,
+    /// Where to look for the reason: when something happened that should not have, or came in
+    /// another's place, else the end of the time in which one thing was expected.
+    pub moment: Duration,
 }
 
 /// How the rules saw a task.
@@ -76,8 +79,10 @@ pub enum What {
         rule: RuleName,
         /// What it did.
         action: Action,
-        /// Which attempt it is; `None` for a whole kind.
+        /// Which attempt it is; `None` for a whole kind, and for what follows a give-up.
         attempt: Option<u32>,
+        /// Whether `on_give_up` asks for it.
+        farewell: bool,
         /// In earnest or not.
         mode: Mode,
     },
@@ -102,11 +107,14 @@ impl fmt::Display for Happening {
             What::Became(Some(state), error) => {
                 write!(f, "{what} is {state}: {}", printable(error))
             }
-            What::Acted { rule, action, attempt, mode } => {
+            What::Acted { rule, action, attempt, farewell, mode } => {
                 let rule = printable(rule.as_str());
                 write!(f, "{action} of {what} by `{rule}`")?;
                 if let Some(attempt) = attempt.filter(|_| *action != Action::Notify) {
                     write!(f, ", attempt {attempt}")?;
+                }
+                if *farewell {
+                    f.write_str(" (on_give_up)")?;
                 }
                 if *mode == Mode::DryRun {
                     f.write_str(" (dry run)")?;
@@ -306,12 +314,16 @@ pub fn prove(
                     seen: None,
                     task: happening.task.clone(),
                     rule: Some(rule.clone()),
+                    moment: happening.at,
                 });
             }
         }
     }
-    let wanted: Vec<Option<(Duration, TaskId)>> =
-        outcome.failures.iter().map(|failure| place(failure, case, &outcome.happened)).collect();
+    let wanted: Vec<Option<(Duration, TaskId)>> = outcome
+        .failures
+        .iter()
+        .map(|failure| Some((failure.moment.min(case.scenario.until), subject(failure, case)?)))
+        .collect();
     if wanted.iter().any(Option::is_some) {
         simulate(rules, &case.scenario, seed, |look| {
             for (failure, wanted) in outcome.failures.iter_mut().zip(&wanted) {
@@ -380,6 +392,20 @@ fn note_decision(look: &Look<'_>, happened: &mut Vec<Happening>) {
             task: Some(give_up.task.id.clone()),
             what: What::GaveUp { rule: give_up.rule.clone(), why: give_up.why.clone() },
         });
+        if give_up.notify {
+            happened.push(Happening {
+                at: look.at,
+                kind: give_up.kind.clone(),
+                task: Some(give_up.task.id.clone()),
+                what: What::Acted {
+                    rule: give_up.rule.clone(),
+                    action: Action::Notify,
+                    attempt: None,
+                    farewell: true,
+                    mode: Mode::Live,
+                },
+            });
+        }
     }
     for planned in look.decision.actions.iter().filter(|planned| planned.fresh) {
         happened.push(Happening {
@@ -389,7 +415,12 @@ fn note_decision(look: &Look<'_>, happened: &mut Vec<Happening>) {
             what: What::Acted {
                 rule: planned.rule.clone(),
                 action: planned.action,
-                attempt: planned.task.as_ref().map(|task| task.attempt),
+                attempt: planned
+                    .task
+                    .as_ref()
+                    .filter(|_| !planned.farewell)
+                    .map(|task| task.attempt),
+                farewell: planned.farewell,
                 mode: planned.mode,
             },
         });
@@ -476,6 +507,7 @@ fn judge_lasting(
         seen: None,
         task: expectation.task.clone(),
         rule: expectation.rule.clone(),
+        moment: at,
     })
 }
 
@@ -505,8 +537,16 @@ fn judge_happenings(
             (Claim::GivesUp(_), What::GaveUp { rule, .. }) => by(rule),
             _ => false,
         };
+        // Whoever expects the give-up expects to be told of it.
+        let told = matches!(
+            (&expectation.claim, &happening.what),
+            (
+                Claim::GivesUp(true),
+                What::Acted { rule, action: Action::Notify, farewell: true, .. },
+            ) if by(rule)
+        );
+        spoken_of[index] |= hit || told;
         if hit {
-            spoken_of[index] = true;
             hits.push(happening);
         }
     }
@@ -519,6 +559,29 @@ fn judge_happenings(
     if fine {
         return None;
     }
+    let moment = match &expectation.claim {
+        // The one that is too many.
+        Claim::Acts { times: Some(times), .. } if too_many => {
+            hits.get(usize::try_from(*times).unwrap_or_default()).map(|one| one.at)
+        }
+        _ if too_many => hits.first().map(|one| one.at),
+        // What was done in its place, by the same rule if there is such.
+        _ => {
+            let mut decided: Vec<(bool, Duration)> = happened
+                .iter()
+                .filter(|one| about(one))
+                .filter_map(|one| match &one.what {
+                    What::Acted { rule, .. } | What::GaveUp { rule, .. } => {
+                        Some((!by(rule), one.at))
+                    }
+                    What::Became(..) => None,
+                })
+                .filter(|(_, at)| hits.iter().all(|hit| hit.at != *at))
+                .collect();
+            decided.sort_unstable();
+            decided.first().map(|(_, at)| *at)
+        }
+    };
     // What came instead tells more than nothing: other actions then, or the same at another time.
     let others: Vec<&Happening> = match (too_many, hits.is_empty()) {
         (true, _) | (_, false) => hits,
@@ -546,6 +609,7 @@ fn judge_happenings(
         seen: None,
         task: expectation.task.clone().or_else(|| others.first().and_then(|one| one.task.clone())),
         rule: expectation.rule.clone().or(rule),
+        moment: moment.unwrap_or(to),
     })
 }
 
@@ -553,27 +617,11 @@ fn line(happening: &Happening) -> String {
     format!("{happening}, at {}", format_duration(happening.at))
 }
 
-/// Where to look for the reason of a failure: at the action that should not have been or came in
-/// another's place, else at the end of the time in which one was expected.
-fn place(failure: &Failure, case: &Case, happened: &[Happening]) -> Option<(Duration, TaskId)> {
-    let task = match (&failure.task, &case.scenario.tasks[..]) {
-        (Some(task), _) => task.clone(),
-        (None, [only]) => only.task.id.clone(),
-        _ => return None,
-    };
-    let window = case
-        .expect
-        .iter()
-        .find(|expectation| expectation.line == failure.line && !failure.expected.is_empty())
-        .map(|expectation| expectation.window);
-    let Some((from, to)) = window else {
-        let first = happened.iter().find(|one| failure.got.first() == Some(&line(one)));
-        return Some((first?.at, task));
-    };
-    let decided = happened.iter().find(|one| {
-        (from..=to).contains(&one.at)
-            && one.task.as_ref().is_none_or(|other| *other == task)
-            && !matches!(one.what, What::Became(..))
-    });
-    Some((decided.map_or(to.min(case.scenario.until), |one| one.at), task))
+/// The task whose trace tells the reason of a failure.
+fn subject(failure: &Failure, case: &Case) -> Option<TaskId> {
+    match (&failure.task, &case.scenario.tasks[..]) {
+        (Some(task), _) => Some(task.clone()),
+        (None, [only]) => Some(only.task.id.clone()),
+        _ => None,
+    }
 }
