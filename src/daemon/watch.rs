@@ -326,6 +326,7 @@ impl Watch {
     fn follow_clock(&mut self) -> bool {
         let Some(jump) = self.watched_clock.jump() else { return false };
         self.memory.shift(jump);
+        self.observer.note_jump();
         self.eye.shift(jump);
         if let Some((since, _)) = &mut self.away {
             *since = since.saturating_add(jump).unwrap_or(*since);

@@ -37,7 +37,7 @@ pub enum After {
     Look(Timestamp),
     /// The server was away since the look at this moment.
     Away(Timestamp),
-    /// Nothing by this process.
+    /// Nothing by this process, or none since the clock was set.
     Start,
 }
 
@@ -88,6 +88,11 @@ impl Observer {
     /// The server could not be read.
     pub fn note_away(&mut self) {
         self.away = true;
+    }
+
+    /// The clock was set: the moment of the look before says nothing about the time since.
+    pub fn note_jump(&mut self) {
+        self.last = None;
     }
 
     /// What a look shows that was not written down yet. `memory` has taken the look in already.
