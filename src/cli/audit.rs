@@ -121,7 +121,7 @@ pub fn human(row: &AuditRow) -> String {
 }
 
 /// A moment as people give it.
-fn parse_when(text: &str, now: Timestamp) -> Result<Timestamp, Failure> {
+pub(super) fn parse_when(text: &str, now: Timestamp) -> Result<Timestamp, Failure> {
     if let Ok(moment) = text.parse::<Timestamp>() {
         return Ok(moment);
     }

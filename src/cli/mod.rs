@@ -3,6 +3,7 @@
 
 mod acquaintance;
 pub mod audit;
+pub mod backtest;
 pub mod backup;
 pub mod check;
 pub mod dead;
@@ -11,13 +12,16 @@ pub mod described;
 pub mod doctor;
 pub mod explain;
 pub mod findings;
+pub mod history;
 pub mod live;
 pub mod match_;
+mod past;
 pub mod paths;
 pub mod pause;
 pub mod plan;
 pub mod reference;
 pub mod reload;
+pub mod report;
 pub mod run;
 mod running;
 pub mod schema;
@@ -103,6 +107,9 @@ enum Command {
     Explain(Box<explain::ExplainArgs>),
     Match(Box<match_::MatchArgs>),
     Audit(audit::AuditArgs),
+    History(history::HistoryArgs),
+    Report(report::ReportArgs),
+    Backtest(backtest::BacktestArgs),
     Dead(dead::DeadArgs),
     Status(status::StatusArgs),
     Pause(pause::PauseArgs),
@@ -181,6 +188,9 @@ pub fn main(args: Args) -> Exit {
         Command::Explain(args) => explain::run(&common, &args),
         Command::Match(args) => match_::run(&common, &args),
         Command::Audit(args) => audit::run(&common, &args),
+        Command::History(args) => history::run(&common, &args),
+        Command::Report(args) => report::run(&common, &args),
+        Command::Backtest(args) => backtest::run(&common, &args),
         Command::Dead(args) => dead::run(&common, &args),
         Command::Status(args) => status::run(&common, &args),
         Command::Pause(args) => pause::pause(&common, &args),

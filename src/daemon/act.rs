@@ -8,7 +8,7 @@ use futures_util::StreamExt as _;
 use jiff::{SignedDuration, Timestamp};
 
 use super::watch::Watch;
-use crate::engine::audit::{AuditRow, IntentId};
+use crate::engine::audit::{AuditRow, IntentId, Trouble};
 use crate::engine::decide::{Planned, Target, recheck};
 use crate::engine::memory::{Answer, KindPending, Pending, Settling, Snapshot};
 use crate::engine::rule::{Action, Effect, Mode, RuleSet};
@@ -108,6 +108,8 @@ impl Watch {
         let fresh = match fresh {
             Ok(fresh) => fresh,
             Err(why) => {
+                let failed = intents.values().map(|intent| (*intent, Trouble::NoLook));
+                self.unwritten.troubles.extend(failed);
                 for (_, target) in &group.members {
                     self.answer(
                         group.kind,
@@ -264,7 +266,10 @@ impl Watch {
             _ = stop.wait_for(|stop| *stop) => Err("taskwarden ends".to_owned()),
         };
         let answer = match list {
-            Err(why) => Answer::SkippedChanged(why),
+            Err(why) => {
+                self.unwritten.troubles.push((intent, Trouble::NoLook));
+                Answer::SkippedChanged(why)
+            }
             Ok(list) => match unmeant(group.action, snapshot, &list.tasks) {
                 Some(why) => Answer::SkippedChanged(why),
                 None => match self.in_grace(self.client.act_kind(group.kind, verb)).await {
@@ -275,6 +280,7 @@ impl Watch {
             },
         };
         self.memory.note_kind_answer(group.rule, group.kind, &answer);
+        self.note_trouble(intent, &answer);
         let (outcome, detail) = answer.outcome();
         self.note_outcome((intent, outcome, detail.to_owned()));
         self.save().await && answer == Answer::Accepted
@@ -289,9 +295,19 @@ impl Watch {
     ) {
         self.memory.note_answer(kind, id, answer, self.clock.now());
         if let Some(intent) = intents.get(id) {
+            self.note_trouble(*intent, answer);
             let (outcome, detail) = answer.outcome();
             self.note_outcome((*intent, outcome, detail.to_owned()));
         }
+    }
+
+    fn note_trouble(&mut self, intent: IntentId, answer: &Answer) {
+        let trouble = match answer {
+            Answer::NotDone(_) => Trouble::NotDone,
+            Answer::Lost(_) => Trouble::Lost,
+            _ => return,
+        };
+        self.unwritten.troubles.push((intent, trouble));
     }
 
     /// Waits for the answer to a call; `None` when the daemon ends and it does not come in time.

@@ -534,8 +534,12 @@ fn status_of(config: &Config, options: &Options, path: Option<String>) -> Daemon
 
 /// What the store keeps at a moment.
 fn keep(retention: &Retention, now: Timestamp) -> Keep {
-    let since = retention.audit.and_then(|age| now.checked_sub(age).ok());
-    Keep { audit_since: since, size: retention.size }
+    let since = |age: Option<Duration>| age.and_then(|age| now.checked_sub(age).ok());
+    Keep {
+        audit_since: since(retention.audit),
+        seen_since: since(retention.observations),
+        size: retention.size,
+    }
 }
 
 async fn prune_store(store: Store, keep: Keep, sink: Sink) {

@@ -13,9 +13,10 @@ use super::control::{Done, OrderRequest};
 use super::look::Eye;
 use super::standing;
 use crate::ambient::{Clock, WatchedClock, monotonic};
-use crate::engine::audit::{AuditRow, IntentId, Outcome};
+use crate::engine::audit::{AuditRow, IntentId, Outcome, Trouble};
 use crate::engine::decide::{Decision, GiveUp, Planned, Tick, decide};
 use crate::engine::memory::{Memory, Snapshot};
+use crate::engine::observe::{Look, Observer};
 use crate::engine::rule::{Action, Mode, RuleSet};
 use crate::engine::task::{Flavour, Kind, RuleName, ServerName};
 use crate::store::{AuditFilter, OpenError, Store, WriteBatch};
@@ -38,6 +39,7 @@ pub struct Watch {
     pub(super) sink: Sink,
     pub(super) seed: u64,
     pub(super) memory: Memory,
+    observer: Observer,
     /// Rows of actions whose effect is not known yet.
     pub(super) open: HashMap<IntentId, AuditRow>,
     /// What could not be written down yet.
@@ -60,6 +62,21 @@ pub struct Watch {
 pub(super) struct Unwritten {
     pub(super) rows: Vec<AuditRow>,
     pub(super) outcomes: Vec<(IntentId, Outcome, String)>,
+    pub(super) troubles: Vec<(IntentId, Trouble)>,
+    looks: Vec<Look>,
+}
+
+/// How much of what was seen waits for the store at most; the oldest goes first.
+const MOST_LOOKS: usize = 10_000;
+
+impl Unwritten {
+    fn note_seen(&mut self, look: Option<Look>) {
+        self.looks.extend(look);
+        let many: usize = self.looks.iter().map(|look| 1 + look.seen.len()).sum();
+        if many > MOST_LOOKS && self.looks.len() > 1 {
+            self.looks.remove(0);
+        }
+    }
 }
 
 /// What a server's loop is made from.
@@ -113,6 +130,8 @@ impl Watch {
         let mut memory = Memory::new(settings.server.clone());
         let reader = settings.store.reader()?;
         memory.restore(reader.load(&settings.server)?);
+        let mut observer = Observer::default();
+        observer.restore(reader.last_seen(&settings.server)?);
         let mut open = HashMap::new();
         let unsettled = AuditFilter {
             server: Some(settings.server.clone()),
@@ -164,6 +183,7 @@ impl Watch {
             sink: settings.sink,
             seed: settings.seed,
             memory,
+            observer,
             open,
             unwritten: Unwritten::default(),
             request_timeout: settings.request_timeout,
@@ -276,6 +296,9 @@ impl Watch {
         let rules = self.rules.borrow_and_update().clone();
         let judgements = self.memory.fold(&snapshot, now);
         let decision = decide(&rules, &self.memory, &snapshot, Tick { now, seed: self.seed });
+        let decided = !judgements.is_empty() || decision.does_something();
+        let seen = self.observer.look(&snapshot, &self.memory, now, decided);
+        self.unwritten.note_seen(seen);
         for judgement in judgements {
             let outcome = (judgement.intent, judgement.outcome, judgement.detail);
             self.note_outcome(outcome);
@@ -303,6 +326,7 @@ impl Watch {
     fn follow_clock(&mut self) -> bool {
         let Some(jump) = self.watched_clock.jump() else { return false };
         self.memory.shift(jump);
+        self.observer.note_jump();
         self.eye.shift(jump);
         if let Some((since, _)) = &mut self.away {
             *since = since.saturating_add(jump).unwrap_or(*since);
@@ -353,6 +377,7 @@ impl Watch {
 
     fn note_away(&mut self, error: &upstream::Error) {
         self.memory.note_away();
+        self.observer.note_away();
         let (since, times) = self.away.map_or((self.clock.now(), 1), |(at, times)| (at, times + 1));
         self.away = Some((since, times));
         // Said at once, and then ever more rarely.
@@ -514,12 +539,10 @@ impl Watch {
             new_rows,
             outcomes: self.unwritten.outcomes.clone(),
             server_state: login_memory.clone(),
+            looks: self.unwritten.looks.clone(),
+            troubles: self.unwritten.troubles.clone(),
         };
-        let nothing = batch.changes.is_empty()
-            && batch.new_rows.is_empty()
-            && batch.outcomes.is_empty()
-            && batch.server_state.is_none();
-        if nothing && !self.store_away {
+        if batch.is_empty() && !self.store_away {
             return true;
         }
         match self.store.write(batch).await {

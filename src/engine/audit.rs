@@ -60,6 +60,18 @@ pub struct AuditRow {
     pub rules_revision: String,
 }
 
+/// How a call went wrong. The outcome of its rows may come to be the same as if it had not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Trouble {
+    /// The look just before it failed, so nothing was sent.
+    NoLook,
+    /// The server was not reached, or refused the call whole.
+    NotDone,
+    /// No answer came.
+    Lost,
+}
+
 /// What came of an action.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

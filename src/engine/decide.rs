@@ -45,6 +45,16 @@ pub struct Decision {
     pub next_due: Option<Timestamp>,
 }
 
+impl Decision {
+    /// Whether it does, says or remembers something.
+    #[must_use]
+    pub fn does_something(&self) -> bool {
+        self.actions.iter().any(|planned| planned.fresh)
+            || !self.give_ups.is_empty()
+            || !self.memory.is_empty()
+    }
+}
+
 /// An action on a task, or on a whole kind.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Planned {
@@ -115,6 +125,19 @@ pub struct BreakerChange {
 #[must_use]
 pub fn decide(rules: &RuleSet, memory: &Memory, snapshot: &Snapshot, tick: Tick) -> Decision {
     Evaluation::new(rules, memory, snapshot, tick).run(None).0
+}
+
+/// The same for a part of the tasks. The rest must be such that no rule wants anything of them before
+/// this moment's end, and no whole-kind rule may be about to act.
+#[must_use]
+pub fn decide_part(
+    rules: &RuleSet,
+    memory: &Memory,
+    snapshot: &Snapshot,
+    tick: Tick,
+    part: &[(&Kind, &Task)],
+) -> Decision {
+    Evaluation::new(rules, memory, snapshot, tick).run_part(part)
 }
 
 /// The same, with everything written down that was looked at for one task; `None` when the snapshot
@@ -285,13 +308,24 @@ impl<'a> Evaluation<'a> {
             progress: HashMap::new(),
             names_pending: names_pending(rules, memory),
             blank: TaskMemory::blank(tick.now),
-            undone: snapshot
-                .kinds
-                .iter()
-                .map(|(kind, tasks)| (kind, count_undone(tasks)))
-                .collect(),
+            undone: if rules.rules.iter().any(|rule| rule.limits.only_if_undone_below.is_some()) {
+                let kinds = snapshot.kinds.iter();
+                kinds.map(|(kind, tasks)| (kind, count_undone(tasks))).collect()
+            } else {
+                HashMap::new()
+            },
             decision: Decision::default(),
         }
+    }
+
+    fn run_part(mut self, part: &[(&'a Kind, &'a Task)]) -> Decision {
+        self.advance_breakers();
+        let mut candidates = Vec::new();
+        for (kind, task) in part {
+            candidates.extend(self.look(kind, task, None));
+        }
+        self.weigh_all(candidates, None, None);
+        self.finish(None).0
     }
 
     fn run(mut self, focus: Option<(&Kind, &TaskId)>) -> (Decision, Option<TaskTrace>) {
@@ -317,6 +351,17 @@ impl<'a> Evaluation<'a> {
                 }
             }
         }
+        self.weigh_all(candidates, focus, trace.as_mut());
+        self.weigh_whole_kinds(trace.as_mut());
+        self.finish(trace)
+    }
+
+    fn weigh_all(
+        &mut self,
+        mut candidates: Vec<Candidate<'a>>,
+        focus: Option<(&Kind, &TaskId)>,
+        mut trace: Option<&mut TaskTrace>,
+    ) {
         candidates.sort_by(|a, b| {
             a.due
                 .cmp(&b.due)
@@ -326,10 +371,8 @@ impl<'a> Evaluation<'a> {
         for candidate in candidates {
             let is_focus =
                 focus.is_some_and(|(k, id)| k == candidate.kind && *id == candidate.task.id);
-            self.weigh(&candidate, if is_focus { trace.as_mut() } else { None });
+            self.weigh(&candidate, if is_focus { trace.as_deref_mut() } else { None });
         }
-        self.weigh_whole_kinds(trace.as_mut());
-        self.finish(trace)
     }
 
     /// Lets time and the fate of canaries work on the breakers.

@@ -432,6 +432,19 @@ impl TaskMemory {
         }
     }
 
+    /// The task is not listed; returns what that tells of an action on it.
+    fn leave(&mut self, now: Timestamp) -> Option<Verdict> {
+        // A task may slip between the reading of the two lists once; twice it is gone.
+        let seen_gone = self.gone_since.is_some();
+        self.gone_since.get_or_insert(now);
+        let pending = self.pending.as_ref()?;
+        if pending.action.effect() == Effect::Remove && now > pending.at {
+            return Some(Verdict::new(Outcome::Effective, "it left the list", true));
+        }
+        let why = "the task left the list before its state could be seen";
+        seen_gone.then(|| Verdict::new(Outcome::Unknown, why, true))
+    }
+
     /// Whether the listing of a task as failed is an echo of the time before it succeeded: no run
     /// later than the one that succeeded was seen.
     #[must_use]
@@ -597,6 +610,49 @@ impl Memory {
         }
         self.forget_old_names(snapshot, now);
         judgements
+    }
+
+    /// Folds a look of which it is known what differs from the one before: only the tasks that are
+    /// named are looked at, and what is old is not forgotten. The named ones must be all that changed
+    /// and all that wait to be judged.
+    pub fn fold_part(
+        &mut self,
+        snapshot: &Snapshot,
+        part: &[(&Kind, &TaskId, Option<&Task>)],
+        now: Timestamp,
+    ) {
+        let mut judgements = Vec::new();
+        let mut lasts = BTreeMap::new();
+        for kind in snapshot.kinds.keys() {
+            if self.heard.insert(kind.clone()) {
+                self.settle_anew(kind, now);
+            }
+            lasts.insert(kind, self.looked.insert(kind.clone(), now));
+        }
+        let mut succeeded = Vec::new();
+        for (kind, id, task) in part {
+            let last = lasts.get(*kind).copied().flatten();
+            if let Some(task) = task {
+                let (flavour, skew) = (snapshot.flavour, snapshot.skew);
+                let look = Glance { kind, flavour, skew, last, now };
+                self.fold_task(&look, task, &mut judgements, &mut succeeded);
+            } else if let Some(verdict) = self.task_mut(kind, id).and_then(|task| task.leave(now)) {
+                self.close(kind, id, verdict, now, &mut judgements);
+            }
+        }
+        for subject in succeeded {
+            self.forget_progress(&subject);
+        }
+        for kind in snapshot.kinds.keys() {
+            if self
+                .rules
+                .values()
+                .any(|rule| rule.kinds.get(kind).is_some_and(|kind| kind.pending.is_some()))
+            {
+                let tasks = snapshot.kinds.get(kind).map_or(&[][..], Vec::as_slice);
+                self.judge_whole_kind(kind, tasks, now, &mut judgements);
+            }
+        }
     }
 
     /// Moments that lie ahead, by a clock that was set back while nobody looked, become the present
@@ -830,22 +886,12 @@ impl Memory {
         let mut forgotten = Vec::new();
         let mut kept = 0;
         for (id, memory) in tasks.iter_mut().filter(|(id, _)| !present.contains(id)) {
-            // A task may slip between the reading of the two lists once; twice it is gone.
-            let seen_gone = memory.gone_since.is_some();
-            if !seen_gone {
-                memory.gone_since = Some(now);
+            if memory.gone_since.is_none() {
                 self.dirty.tasks.insert((kind.clone(), id.clone()));
             }
-            if let Some(pending) = &memory.pending {
-                if pending.action.effect() == Effect::Remove && now > pending.at {
-                    closed.push((
-                        id.clone(),
-                        Verdict::new(Outcome::Effective, "it left the list", true),
-                    ));
-                } else if seen_gone {
-                    let why = "the task left the list before its state could be seen";
-                    closed.push((id.clone(), Verdict::new(Outcome::Unknown, why, true)));
-                }
+            let verdict = memory.leave(now);
+            if memory.pending.is_some() {
+                closed.extend(verdict.map(|verdict| (id.clone(), verdict)));
             } else if memory.gone_since.is_some_and(|since| now.duration_since(since) > KEEP_GONE) {
                 forgotten.push(id.clone());
             } else {

@@ -162,6 +162,11 @@ pub(super) const RETENTION: &[Key] = &[
         "How long audit rows are kept, 1h to 10 years, or `none` for ever; default 90d.",
     ),
     key(
+        "observations",
+        Form::DurationOrNone,
+        "How long what was seen of tasks is kept for `history`, `report` and `backtest`, 1h to 10 years, or `none` for ever; default 30d.",
+    ),
+    key(
         "size",
         Form::SizeOrNone,
         "How large the store may grow before the oldest rows go, 16MiB to 1TiB, or `none` for no limit; default 500MiB.",

@@ -9,6 +9,7 @@
 mod backup;
 mod database;
 mod error;
+mod observe;
 mod prune;
 mod read;
 mod write;
@@ -19,6 +20,7 @@ mod tests;
 pub use backup::{BackupError, backup};
 pub use database::{BUSY_WAIT, DATABASE, Lock, lock_of, try_to_write};
 pub use error::{OpenError, Source, StoreError};
+pub use observe::LookFilter;
 pub use prune::{Keep, Pruned};
 pub use read::{AuditFilter, Reader};
 pub use write::{Store, WriteBatch};

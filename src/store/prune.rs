@@ -17,6 +17,9 @@ const PAGES: i64 = 128;
 pub struct Keep {
     /// Audit rows from this moment on; `None` for all.
     pub audit_since: Option<Timestamp>,
+    /// What was seen from this moment on, and the last look at each task that is still listed;
+    /// `None` for all.
+    pub seen_since: Option<Timestamp>,
     /// So many bytes at most, the oldest rows going first. What is remembered of tasks counts and
     /// stays.
     pub size: Option<u64>,
@@ -37,10 +40,33 @@ struct Aging {
     since: fn(&Keep) -> Option<Timestamp>,
     /// Deletes at most `?2` rows from before `?1`, in microseconds since 1970, oldest first.
     delete: &'static str,
+    /// Done with the same two when nothing is left to delete; empty for nothing.
+    then: &'static str,
 }
 
 /// In the order in which they give way when the store is too large.
 const AGING: &[Aging] = &[
+    // The last that was seen of a task that is still listed stays: it is how the task is.
+    Aging {
+        since: |keep| keep.seen_since,
+        delete: "DELETE FROM observation WHERE (look, task) IN (\
+                     SELECT o.look, o.task FROM look JOIN observation AS o ON o.look = look.number \
+                     WHERE look.time < ?1 AND NOT look.kept AND (o.state IS NULL OR EXISTS (\
+                         SELECT 1 FROM observation AS n WHERE n.task = o.task AND n.look > o.look)) \
+                     ORDER BY look.time LIMIT ?2)",
+        // So that the next step need not look at all of them again.
+        then: "UPDATE look SET kept = 1 WHERE number IN (\
+                   SELECT number FROM look WHERE time < ?1 AND NOT kept LIMIT 10 * ?2)",
+    },
+    Aging {
+        since: |keep| keep.seen_since,
+        delete: "DELETE FROM look WHERE number IN (\
+                     SELECT number FROM look WHERE time < ?1 \
+                     AND number < (SELECT max(number) FROM look) \
+                     AND NOT EXISTS (SELECT 1 FROM observation WHERE look = number) \
+                     ORDER BY time LIMIT ?2)",
+        then: "",
+    },
     // The last number stays, since it must not be given out again; and so does what was perhaps sent
     // and was not judged yet.
     Aging {
@@ -48,6 +74,7 @@ const AGING: &[Aging] = &[
         delete: "DELETE FROM audit WHERE id IN (\
                      SELECT id FROM audit WHERE time < ?1 AND id < (SELECT max(id) FROM audit) \
                      AND NOT (mode = 'live' AND outcome = 'planned') ORDER BY time LIMIT ?2)",
+        then: "",
     },
 ];
 
@@ -84,7 +111,11 @@ pub(super) fn step(connection: &mut Connection, keep: &Keep) -> Result<Option<Pr
 }
 
 fn delete(connection: &Connection, table: &Aging, before: i64) -> Result<u64, Cause> {
-    Ok(connection.prepare_cached(table.delete)?.execute((before, ROWS))? as u64)
+    let gone = connection.prepare_cached(table.delete)?.execute((before, ROWS))? as u64;
+    if gone == 0 && !table.then.is_empty() {
+        connection.prepare_cached(table.then)?.execute((before, ROWS))?;
+    }
+    Ok(gone)
 }
 
 /// How many bytes hold something.

@@ -22,8 +22,8 @@ use crate::engine::task::{Kind, RuleName, ServerName, TaskId};
 ///
 /// Its calls read the disk; async code makes them on a thread of their own.
 pub struct Reader {
-    connection: Connection,
-    path: PathBuf,
+    pub(super) connection: Connection,
+    pub(super) path: PathBuf,
 }
 
 /// Which audit rows are asked for: those that match every field that is set.
@@ -53,7 +53,7 @@ pub struct AuditFilter {
     pub newest_first: bool,
 }
 
-type Fault = Box<dyn Error + Send + Sync>;
+pub(super) type Fault = Box<dyn Error + Send + Sync>;
 
 impl Reader {
     /// Opens the store of a state folder for reading; takes no lock.

@@ -15,11 +15,13 @@ use tokio::sync::oneshot;
 
 use super::database::{self, DATABASE, Files, MIGRATIONS};
 use super::error::{Cause, OpenError, StoreError};
+use super::observe;
 use super::prune::{self, Keep, Pruned};
 use super::read::Reader;
 use crate::ambient::monotonic;
-use crate::engine::audit::{AuditRow, IntentId, Outcome};
+use crate::engine::audit::{AuditRow, IntentId, Outcome, Trouble};
 use crate::engine::memory::Changes;
+use crate::engine::observe::Look;
 use crate::engine::task::{Kind, RuleName, ServerName, TaskId};
 
 /// The most requests that are committed together.
@@ -43,6 +45,10 @@ pub struct WriteBatch {
     pub outcomes: Vec<(IntentId, Outcome, String)>,
     /// A new state of the connection to the server (what is known of its login), if it changed.
     pub server_state: Option<serde_json::Value>,
+    /// What was seen.
+    pub looks: Vec<Look>,
+    /// Actions whose calls went wrong.
+    pub troubles: Vec<(IntentId, Trouble)>,
 }
 
 impl WriteBatch {
@@ -55,6 +61,8 @@ impl WriteBatch {
             new_rows: Vec::new(),
             outcomes: Vec::new(),
             server_state: None,
+            looks: Vec::new(),
+            troubles: Vec::new(),
         }
     }
 
@@ -65,6 +73,8 @@ impl WriteBatch {
             && self.new_rows.is_empty()
             && self.outcomes.is_empty()
             && self.server_state.is_none()
+            && self.looks.is_empty()
+            && self.troubles.is_empty()
     }
 }
 
@@ -352,7 +362,8 @@ fn apply(connection: &Connection, batch: &WriteBatch) -> Result<(), Cause> {
     if let Some(state) = &batch.server_state {
         SERVER.set(connection, &[server], Some(state))?;
     }
-    Ok(())
+    observe::write(connection, &batch.looks)?;
+    observe::write_troubles(connection, &batch.troubles)
 }
 
 /// The highest number an audit row has; 0 when there is none.

@@ -16,7 +16,7 @@ fn done(ids: std::ops::RangeInclusive<i64>) -> WriteBatch {
 }
 
 fn older_than(second: i64) -> Keep {
-    Keep { audit_since: Some(at(second)), size: None }
+    Keep { audit_since: Some(at(second)), ..Keep::default() }
 }
 
 #[tokio::test]
@@ -41,7 +41,7 @@ async fn rows_go_by_size_the_oldest_first() {
     let dir = TempDir::new().unwrap();
     let store = Store::open(dir.path()).unwrap();
     store.write(done(1..=5000)).await.unwrap();
-    store.prune(Keep { audit_since: None, size: Some(2_000_000) }).await.unwrap();
+    store.prune(Keep { size: Some(2_000_000), ..Keep::default() }).await.unwrap();
     let left = ids(&audit(dir.path()));
     assert!(left.len() > 1000 && left.len() < 2200, "{}", left.len());
     let first = *left.first().unwrap();

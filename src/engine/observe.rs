@@ -1,0 +1,307 @@
+//! What is written down of what the lists show: only what changed since it was last written down, so
+//! that a server on which nothing happens costs nothing, however many tasks it lists.
+
+use std::collections::hash_map::DefaultHasher;
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::hash::{Hash as _, Hasher as _};
+
+use jiff::{SignedDuration, Timestamp};
+use serde::Serialize;
+
+use super::memory::{Memory, Snapshot};
+use super::task::{Flavour, Kind, ServerName, State, Task, TaskId};
+
+/// A look at which something was seen or decided. The looks between two of these showed nothing new.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Look {
+    /// The server.
+    pub server: ServerName,
+    /// When.
+    pub time: Timestamp,
+    /// What came before it.
+    pub after: After,
+    /// Which product the server is.
+    pub flavour: Flavour,
+    /// How far its clock was ahead.
+    pub skew: SignedDuration,
+    /// The kinds that could not be read.
+    pub unread: BTreeSet<Kind>,
+    /// What was seen.
+    pub seen: Vec<Observation>,
+}
+
+/// What came before a look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum After {
+    /// Another look, at this moment.
+    Look(Timestamp),
+    /// The server was away since the look at this moment.
+    Away(Timestamp),
+    /// Nothing by this process, or none since the clock was set.
+    Start,
+}
+
+/// What was seen of a task.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Observation {
+    /// The queue.
+    pub kind: Kind,
+    /// The task.
+    pub id: TaskId,
+    /// The listing; `None` when it left the list.
+    pub task: Option<Task>,
+    /// Since when the progress of a running task has not moved, once that has lasted.
+    pub still_since: Option<Timestamp>,
+}
+
+/// The form in which a task was last written down.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Mark {
+    /// Of all that makes a row when it changes, in one number.
+    form: u64,
+    still_since: Option<Timestamp>,
+}
+
+/// Tells what is new in a look.
+#[derive(Debug, Default)]
+pub struct Observer {
+    marks: BTreeMap<Kind, HashMap<TaskId, Mark>>,
+    header: Option<(Flavour, SignedDuration, BTreeSet<Kind>)>,
+    last: Option<Timestamp>,
+    away: bool,
+}
+
+/// A running task whose progress has not moved for so long is noted as still, with the moment from
+/// which on it was.
+pub const STILL: SignedDuration = SignedDuration::from_mins(5);
+
+impl Observer {
+    /// Takes in what was last written down of each task that was still listed then.
+    pub fn restore(&mut self, last: impl IntoIterator<Item = Observation>) {
+        for Observation { kind, id, task, still_since } in last {
+            let Some(task) = task else { continue };
+            let mark = Mark { form: form(&task), still_since };
+            self.marks.entry(kind).or_default().insert(id, mark);
+        }
+    }
+
+    /// The server could not be read.
+    pub fn note_away(&mut self) {
+        self.away = true;
+    }
+
+    /// The clock was set: the moment of the look before says nothing about the time since.
+    pub fn note_jump(&mut self) {
+        self.last = None;
+    }
+
+    /// What a look shows that was not written down yet. `memory` has taken the look in already.
+    /// `None` when nothing is new; `decided` is whether something was decided or judged, which makes
+    /// it worth a row too.
+    pub fn look(
+        &mut self,
+        snapshot: &Snapshot,
+        memory: &Memory,
+        now: Timestamp,
+        decided: bool,
+    ) -> Option<Look> {
+        let mut seen = Vec::new();
+        for (kind, tasks) in &snapshot.kinds {
+            let marks = self.marks.entry(kind.clone()).or_default();
+            for task in tasks {
+                let still_since = (task.state == State::Running)
+                    .then(|| memory.task(kind, &task.id))
+                    .flatten()
+                    .map(|memory| memory.progress_at)
+                    .filter(|since| now.duration_since(*since) >= STILL);
+                let mark = Mark { form: form(task), still_since };
+                if marks.get(&task.id) != Some(&mark) {
+                    marks.insert(task.id.clone(), mark);
+                    seen.push(Observation {
+                        kind: kind.clone(),
+                        id: task.id.clone(),
+                        task: Some(task.clone()),
+                        still_since,
+                    });
+                }
+            }
+            if marks.len() > tasks.len() {
+                let present: HashSet<&TaskId> = tasks.iter().map(|task| &task.id).collect();
+                let mut gone: Vec<TaskId> =
+                    marks.keys().filter(|id| !present.contains(id)).cloned().collect();
+                gone.sort_unstable();
+                for id in gone {
+                    marks.remove(&id);
+                    let (kind, task, still_since) = (kind.clone(), None, None);
+                    seen.push(Observation { kind, id, task, still_since });
+                }
+            }
+        }
+        let unread: BTreeSet<Kind> = snapshot.unread.keys().cloned().collect();
+        let header = (snapshot.flavour, snapshot.skew, unread.clone());
+        let after = match (self.last.replace(now), std::mem::take(&mut self.away)) {
+            (None, _) => After::Start,
+            (Some(at), true) => After::Away(at),
+            (Some(at), false) => After::Look(at),
+        };
+        let news = !seen.is_empty()
+            || decided
+            || !matches!(after, After::Look(_))
+            || self.header.as_ref() != Some(&header);
+        self.header = Some(header);
+        news.then(|| Look {
+            server: snapshot.server.clone(),
+            time: now,
+            after,
+            flavour: snapshot.flavour,
+            skew: snapshot.skew,
+            unread,
+            seen,
+        })
+    }
+}
+
+/// What of a listing makes a row when it changes. The progress counts by quarters, and a status that
+/// counts something does not count.
+fn form(task: &Task) -> u64 {
+    // Its keys are fixed, so the same listing has the same form in the next process.
+    let mut hasher = DefaultHasher::new();
+    (task.state, task.started, task.ended, task.total_bytes, &task.error).hash(&mut hasher);
+    (task.name.identity(), &task.creator, &task.roles, quarter(task.progress)).hash(&mut hasher);
+    for part in task.status.split(|c: char| c.is_ascii_digit() || c == '.') {
+        if !part.is_empty() {
+            part.hash(&mut hasher);
+        }
+    }
+    hasher.finish()
+}
+
+#[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "0 to 4")]
+fn quarter(progress: f64) -> u8 {
+    (progress.clamp(0.0, 100.0) / 25.0) as u8
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::name::TaskName;
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(1_790_000_000 + second).unwrap()
+    }
+
+    fn task(id: &str, state: State) -> Task {
+        Task {
+            id: id.into(),
+            name: TaskName::new("upload a.bin to [/d](/x)"),
+            creator: "".into(),
+            roles: vec![],
+            state,
+            status: "".into(),
+            progress: 0.0,
+            started: Some(at(0)),
+            ended: None,
+            total_bytes: 0,
+            error: "".into(),
+        }
+    }
+
+    /// A server that is looked at every ten seconds.
+    struct Looker {
+        observer: Observer,
+        memory: Memory,
+        second: i64,
+    }
+
+    impl Looker {
+        fn new() -> Self {
+            let memory = Memory::new("home".into());
+            Self { observer: Observer::default(), memory, second: 0 }
+        }
+
+        fn look(&mut self, tasks: &[Task]) -> Option<Look> {
+            self.second += 10;
+            let snapshot = Snapshot {
+                server: "home".into(),
+                flavour: Flavour::OpenList,
+                skew: SignedDuration::ZERO,
+                kinds: [(Kind::Upload, tasks.to_vec())].into(),
+                unread: BTreeMap::new(),
+            };
+            self.memory.fold(&snapshot, at(self.second));
+            self.observer.look(&snapshot, &self.memory, at(self.second), false)
+        }
+    }
+
+    fn seen(look: Option<Look>) -> Vec<(String, Option<State>)> {
+        let seen = look.into_iter().flat_map(|look| look.seen);
+        seen.map(|one| (one.id.to_string(), one.task.map(|task| task.state))).collect()
+    }
+
+    #[test]
+    fn what_does_not_change_is_written_once() {
+        let mut looker = Looker::new();
+        let tasks: Vec<Task> =
+            (0..1000).map(|id| task(&id.to_string(), State::Succeeded)).collect();
+        assert_eq!(looker.look(&tasks).unwrap().seen.len(), 1000);
+        for _ in 0..10 {
+            assert_eq!(looker.look(&tasks), None);
+        }
+        // Nor does another process write it again, but that it began.
+        let written = tasks.iter().map(|task| Observation {
+            kind: Kind::Upload,
+            id: task.id.clone(),
+            task: Some(task.clone()),
+            still_since: None,
+        });
+        looker.observer = Observer::default();
+        looker.observer.restore(written.collect::<Vec<_>>());
+        let look = looker.look(&tasks).unwrap();
+        assert_eq!((look.after, look.seen.len()), (After::Start, 0));
+        assert_eq!(looker.look(&tasks), None);
+    }
+
+    #[test]
+    fn a_transition_an_error_and_leaving_are_seen() {
+        let mut looker = Looker::new();
+        assert_eq!(
+            seen(looker.look(&[task("a", State::Running)])),
+            [("a".into(), Some(State::Running))]
+        );
+        let failed = Task { error: "too many requests".into(), ..task("a", State::Failed) };
+        let look = looker.look(std::slice::from_ref(&failed)).unwrap();
+        assert_eq!(look.after, After::Look(at(10)));
+        assert_eq!(look.seen[0].task, Some(failed.clone()));
+        let other = Task { error: "no space left".into(), ..failed };
+        assert_eq!(seen(looker.look(&[other])), [("a".into(), Some(State::Failed))]);
+        looker.observer.note_away();
+        let look = looker.look(&[]);
+        assert_eq!(look.as_ref().unwrap().after, After::Away(at(30)));
+        assert_eq!(seen(look), [("a".into(), None)]);
+        assert_eq!(looker.look(&[]), None);
+    }
+
+    #[test]
+    fn progress_is_seen_by_quarters_and_so_is_its_end() {
+        let mut looker = Looker::new();
+        let at_percent = |progress: f64| Task {
+            progress,
+            status: format!("uploading {progress}%").into(),
+            ..task("a", State::Running)
+        };
+        let mut rows = Vec::new();
+        for percent in 0..80 {
+            if let Some(look) = looker.look(&[at_percent(f64::from(percent))]) {
+                rows.push(look.seen[0].task.as_ref().unwrap().progress);
+            }
+        }
+        assert_eq!(rows, [0.0, 25.0, 50.0, 75.0]);
+        let moved = at(looker.second);
+        let looks: Vec<Look> = (0..100).filter_map(|_| looker.look(&[at_percent(79.0)])).collect();
+        assert_eq!(looks.len(), 1, "{looks:?}");
+        assert_eq!(looks[0].seen[0].still_since, Some(moved));
+        let look = looker.look(&[at_percent(80.0)]).unwrap();
+        assert_eq!(look.seen[0].still_since, None);
+        assert_eq!(looker.look(&[at_percent(81.0)]), None);
+    }
+}

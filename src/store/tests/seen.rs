@@ -1,0 +1,129 @@
+//! What the lists showed.
+
+use super::*;
+use crate::engine::audit::Trouble;
+use crate::engine::name::TaskName;
+use crate::engine::observe::{After, Look, Observation};
+use crate::engine::task::{Flavour, Task};
+
+fn listing(id: &str, state: State) -> Task {
+    Task {
+        id: id.into(),
+        name: TaskName::new(&format!("upload {id}.bin to [/d](/x)")),
+        creator: "ann".into(),
+        roles: vec![2],
+        state,
+        status: "uploading".into(),
+        progress: 12.5,
+        started: Some(Timestamp::new(1_786_000_000, 123_456_789).unwrap()),
+        ended: None,
+        total_bytes: 5,
+        error: if state == State::Failed { "too many requests".into() } else { "".into() },
+    }
+}
+
+fn look(second: i64, seen: Vec<Observation>) -> Look {
+    Look {
+        server: home(),
+        time: at(second),
+        after: After::Look(at(second - 1)),
+        flavour: Flavour::OpenList,
+        skew: SignedDuration::from_millis(2500),
+        unread: [Kind::Move].into(),
+        seen,
+    }
+}
+
+fn seen(id: &str, state: Option<State>) -> Observation {
+    let task = state.map(|state| listing(id, state));
+    Observation { kind: Kind::Upload, id: id.into(), task, still_since: None }
+}
+
+fn batch(looks: Vec<Look>) -> WriteBatch {
+    WriteBatch { looks, ..WriteBatch::new(home()) }
+}
+
+fn looks(dir: &TempDir, filter: &LookFilter) -> Vec<Look> {
+    let mut looks = Vec::new();
+    let reader = Reader::open(dir.path()).unwrap();
+    let take = |look| {
+        looks.push(look);
+        ControlFlow::Continue(())
+    };
+    reader.looks_each(filter, take).unwrap();
+    looks
+}
+
+fn count(dir: &TempDir, table: &str) -> i64 {
+    let connection = Connection::open(dir.path().join(DATABASE)).unwrap();
+    connection.query_row(&format!("SELECT count(*) FROM {table}"), (), |row| row.get(0)).unwrap()
+}
+
+#[tokio::test]
+async fn what_was_seen_comes_back_as_it_was() {
+    let dir = TempDir::new().unwrap();
+    let store = Store::open(dir.path()).unwrap();
+    let still = Observation { still_since: Some(at(3)), ..seen("b", Some(State::Running)) };
+    let written = [
+        Look {
+            after: After::Start,
+            ..look(1, vec![seen("a", Some(State::Running)), still.clone()])
+        },
+        Look { after: After::Away(at(1)), ..look(2, vec![]) },
+        look(3, vec![seen("a", Some(State::Failed))]),
+        look(4, vec![seen("a", None)]),
+    ];
+    let troubles = vec![(IntentId(3), Trouble::NotDone), (IntentId(4), Trouble::Lost)];
+    store
+        .write(WriteBatch { troubles: troubles.clone(), ..batch(written[..2].to_vec()) })
+        .await
+        .unwrap();
+    store.write(batch(written[2..].to_vec())).await.unwrap();
+    assert_eq!(looks(&dir, &LookFilter::default()), written);
+    let of_a = LookFilter { task: Some("a".into()), since: Some(at(3)), ..LookFilter::default() };
+    assert_eq!(looks(&dir, &of_a), written[2..]);
+    let others = LookFilter { kind: Some(Kind::Copy), ..LookFilter::default() };
+    assert_eq!(looks(&dir, &others), []);
+    let reader = store.reader().unwrap();
+    assert_eq!(reader.last_seen(&home()).unwrap(), [still]);
+    assert_eq!(reader.seen_servers().unwrap(), [home()]);
+    assert_eq!(reader.troubles().unwrap(), troubles.into_iter().collect());
+}
+
+#[tokio::test]
+async fn old_looks_go_and_how_a_listed_task_is_stays() {
+    let dir = TempDir::new().unwrap();
+    let store = Store::open(dir.path()).unwrap();
+    let mut written = vec![look(0, vec![seen("stays", Some(State::Running))])];
+    for second in 1..=1000 {
+        let id = format!("t{second}");
+        written.push(look(2 * second, vec![seen(&id, Some(State::Failed))]));
+        written.push(look(2 * second + 1, vec![seen(&id, None)]));
+    }
+    written.push(look(5000, vec![seen("new", Some(State::Failed))]));
+    store.write(batch(written.clone())).await.unwrap();
+    assert_eq!((count(&dir, "seen_task"), count(&dir, "seen_text")), (1002, 2));
+    let keep = Keep { seen_since: Some(at(4000)), ..Keep::default() };
+    assert!(store.prune(keep).await.unwrap().rows >= 3000);
+    let left = looks(&dir, &LookFilter::default());
+    assert_eq!(left, [written[0].clone(), written[2001].clone()]);
+    // Texts and tasks that nothing speaks of go with them.
+    assert_eq!((count(&dir, "seen_task"), count(&dir, "seen_text")), (2, 2));
+    assert_eq!(store.prune(keep).await.unwrap(), Pruned::default());
+    // What is seen of such a task next takes the place of what was kept.
+    store.write(batch(vec![look(6000, vec![seen("stays", Some(State::Failed))])])).await.unwrap();
+    let left = looks(&dir, &LookFilter::default());
+    assert_eq!(left.iter().map(|look| look.seen.len()).collect::<Vec<_>>(), [0, 1, 1]);
+    assert_eq!(store.prune(keep).await.unwrap().rows, 1);
+    let of_it = LookFilter { task: Some("stays".into()), ..LookFilter::default() };
+    assert_eq!(looks(&dir, &of_it)[0].time, at(6000));
+    store.write(batch(vec![look(6001, vec![seen("stays", None)])])).await.unwrap();
+    let later = Keep { seen_since: Some(at(7000)), ..Keep::default() };
+    assert!(store.prune(later).await.unwrap().rows >= 3);
+    assert_eq!(looks(&dir, &of_it), []);
+    assert_eq!((count(&dir, "seen_task"), count(&dir, "seen_text")), (1, 2));
+    // For room it is the same, and audit rows give way after them.
+    store.write(rows(vec![row(1), event(2), event(3)])).await.unwrap();
+    store.prune(Keep { size: Some(1), ..Keep::default() }).await.unwrap();
+    assert_eq!(looks(&dir, &LookFilter::default()).len(), 2);
+}
