@@ -167,6 +167,16 @@ pub(super) fn list(envelope: &Envelope<'_>) -> Result<TaskList, WireError> {
     Ok(read)
 }
 
+/// The tasks of a whole answer of a `done` or `undone` list, as the client reads it.
+///
+/// # Errors
+///
+/// Why the text is no such answer, in words.
+pub fn read_list(body: &str) -> Result<Vec<Task>, String> {
+    let envelope = Envelope::parse(body).map_err(|error| error.to_string())?;
+    list(&envelope).map(|list| list.tasks).map_err(|error| error.to_string())
+}
+
 /// Reads the answer of `info`: an object, or the published page's array. `None` is an empty array.
 pub(super) fn info(envelope: &Envelope<'_>, id: &TaskId) -> Result<Option<Task>, WireError> {
     let data = envelope.data()?;
