@@ -2,6 +2,7 @@
 
 use std::cell::OnceCell;
 use std::fmt;
+use std::rc::Rc;
 use std::time::Duration;
 
 use globset::GlobSet;
@@ -194,7 +195,17 @@ pub struct View<'a> {
     pub now: Timestamp,
     classes: &'a ClassTable,
     parts: OnceCell<Parts<'a>>,
-    class: OnceCell<Class>,
+    class: Rc<OnceCell<Class>>,
+}
+
+/// The error's text: what the server lists, or, for a task that ended badly and whose error the server
+/// forgot in a restart, the last one seen.
+pub(super) fn error_of<'a>(task: &'a Task, memory: Option<&'a TaskMemory>) -> &'a str {
+    if task.error.is_empty() && matches!(task.state, State::Failed | State::Canceled) {
+        memory.map_or("", |memory| &memory.last_error)
+    } else {
+        &task.error
+    }
 }
 
 impl<'a> View<'a> {
@@ -209,20 +220,25 @@ impl<'a> View<'a> {
         classes: &'a ClassTable,
         now: Timestamp,
     ) -> Self {
-        let (parts, class) = (OnceCell::new(), OnceCell::new());
+        let (parts, class) = (OnceCell::new(), Rc::default());
         Self { server, flavour, kind, task, memory, now, classes, parts, class }
     }
 
-    /// The error's text: what the server lists, or, for a task that ended badly and whose error
-    /// the server forgot in a restart, the last one seen.
+    /// The class of the error as a cell, to be shared with views of tasks that are alike in server,
+    /// state and error.
+    pub(super) fn class_cell(&self) -> &Rc<OnceCell<Class>> {
+        &self.class
+    }
+
+    /// Takes over the class that was found, or will be, for a task that is alike.
+    pub(super) fn share_class(&mut self, class: &Rc<OnceCell<Class>>) {
+        self.class = Rc::clone(class);
+    }
+
+    /// The error's text, also where the server forgot it.
     #[must_use]
     pub fn error(&self) -> &'a str {
-        if self.task.error.is_empty() && matches!(self.task.state, State::Failed | State::Canceled)
-        {
-            &self.memory.last_error
-        } else {
-            &self.task.error
-        }
+        error_of(self.task, Some(self.memory))
     }
 
     /// The class of the error.
@@ -341,7 +357,31 @@ impl Predicate {
         }
     }
 
-    /// The same, with every member looked at and written down.
+    /// How it comes out for all tasks that are alike in server, kind, state and error; `None` where it
+    /// hangs on more than these.
+    #[must_use]
+    pub fn settled(&self, view: &View<'_>) -> Option<bool> {
+        /// `decisive` is the member that settles the group whatever the others are.
+        fn group(members: &[Predicate], view: &View<'_>, decisive: bool) -> Option<bool> {
+            let mut settled = Some(!decisive);
+            for member in members {
+                match member.settled(view) {
+                    Some(held) if held == decisive => return Some(decisive),
+                    Some(_) => {}
+                    None => settled = None,
+                }
+            }
+            settled
+        }
+        match self {
+            Self::All(members) => group(members, view, false),
+            Self::Any(members) => group(members, view, true),
+            Self::Not(member) => member.settled(view).map(|held| !held),
+            Self::Leaf(leaf) => leaf.test.is_of_alike().then(|| leaf.test.holds(view, 0)),
+        }
+    }
+
+    /// The same as [`Self::holds`], with every member looked at and written down.
     #[must_use]
     pub fn trace(&self, view: &View<'_>, attempts: u32) -> PredicateTrace {
         let group = |key, members: Vec<PredicateTrace>, held| PredicateTrace {
@@ -395,6 +435,24 @@ impl Predicate {
 }
 
 impl Test {
+    /// Whether it comes out the same for all tasks that are alike in server, kind, state and error.
+    fn is_of_alike(&self) -> bool {
+        match self {
+            Self::Server(_)
+            | Self::Kind(_)
+            | Self::State(_)
+            | Self::Class(_)
+            | Self::Text(TextField::Error, _) => true,
+            Self::Text(TextField::Name | TextField::Status, _)
+            | Self::Path(..)
+            | Self::Mount(..)
+            | Self::Creator(_)
+            | Self::Role(_)
+            | Self::Number(..)
+            | Self::Span(..) => false,
+        }
+    }
+
     /// Whether it holds for the task. What the task does not have never holds.
     #[must_use]
     pub fn holds(&self, view: &View<'_>, attempts: u32) -> bool {
