@@ -15,6 +15,7 @@ use std::collections::BTreeMap;
 use std::env;
 use std::fs;
 use std::hint::black_box;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use answer::{answer, mix, rules};
@@ -188,10 +189,74 @@ fn ticks(tasks: u64, runs: u64) {
     }
 }
 
+/// The memory of this process in bytes, by a line of `/proc/self/status`.
+fn resident(line: &str) -> f64 {
+    let status = fs::read_to_string("/proc/self/status").expect("Linux");
+    let found = status.lines().find_map(|text| text.strip_prefix(line)).unwrap();
+    found.split_whitespace().next().unwrap().parse::<f64>().unwrap() * 1024.0
+}
+
+/// In a process of its own: ticks over the answer in a file, as the loop of a server makes them.
+fn memory(path: &str) {
+    let rules = rule_set(100);
+    let mut server = Loop::new();
+    server.tick(&rules, &answer(10, 1, |_| false));
+    let idle = resident("VmRSS:");
+    let mut bytes = 0;
+    for _ in 0..3 {
+        let body = fs::read_to_string(path).unwrap();
+        bytes = body.len();
+        server.tick(&rules, &body);
+    }
+    let beside = |measured: f64| (measured - idle) / bytes as f64;
+    println!("| memory | beside the answer | bar |");
+    println!("|---|---|---|");
+    println!("| after a tick, above idle | {:.2} x | 1.5 x |", beside(resident("VmRSS:")));
+    println!(
+        "| the most during a tick, above idle | {:.2} x | 3.0 x |",
+        beside(resident("VmHWM:"))
+    );
+}
+
+/// How the time of a first tick grows with the tasks and with the rules.
+fn growth() {
+    println!("| first tick | whole | for each task |");
+    println!("|---|---|---|");
+    for (tasks, count) in [
+        (1_000, 100),
+        (10_000, 100),
+        (100_000, 100),
+        (100_000, 10),
+        (100_000, 1000),
+        (1_000_000, 100),
+    ] {
+        let (rules, body) = (rule_set(count), answer(tasks, 1, |_| false));
+        // The first use of a pattern compiles it.
+        Loop::new().tick(&rules, &answer(1_000, 1, |_| false));
+        let whole = Loop::new().tick(&rules, &body).whole();
+        let each = whole * 1000.0 / tasks as f64;
+        println!("| {tasks} tasks, {count} rules | {whole:.0} ms | {each:.1} µs |");
+    }
+}
+
 fn main() {
+    let args: Vec<String> = env::args().collect();
+    if let [_, mode, path] = &args[..]
+        && mode == "memory"
+    {
+        return memory(path);
+    }
     let number = |name: &str, default| {
         env::var(name).map_or(default, |text| text.parse().expect("a whole number"))
     };
     println!("{}, taskwarden {}", machine(), env!("CARGO_PKG_VERSION"));
-    ticks(number("TASKS", 100_000), number("RUNS", 5));
+    let tasks = number("TASKS", 100_000);
+    ticks(tasks, number("RUNS", 5));
+    println!();
+    let file = tempfile::NamedTempFile::new().unwrap();
+    fs::write(file.path(), answer(tasks, 1, |_| false)).unwrap();
+    let child = Command::new(env::current_exe().unwrap()).arg("memory").arg(file.path()).status();
+    assert!(child.unwrap().success());
+    println!();
+    growth();
 }

@@ -1,7 +1,6 @@
 //! The one evaluator: rules, memory and a look at a server go in; actions, what to remember and the
 //! reasons come out. `run`, `plan`, `explain`, `test` and `backtest` all call it.
 
-use std::cell::OnceCell;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::rc::Rc;
 use std::time::Duration;
@@ -15,11 +14,10 @@ use super::memory::{
     Changes, GaveUp, KindProgress, Memory, Noticed, Progress, RuleMemory, Snapshot, Subject,
     TaskMemory,
 };
-use super::predicate::{Side, View, error_of, format_duration};
+use super::predicate::{OfError, Side, View, error_of, format_duration};
 use super::rule::{Action, Effect, Identity, Mode, Rule, RuleSet};
 use super::task::{Fingerprint, Kind, RuleName, State, Task, TaskId};
 use super::trace::{Gate, Look, RuleTrace, TaskTrace, Waiting};
-use super::wait_hint::named_wait;
 
 /// The moment of a decision, and the seed of its draws.
 #[derive(Clone, Copy, Debug)]
@@ -257,7 +255,7 @@ struct Claim {
 /// What tasks of one kind, state and error have in common. There are few such errors, and looking for
 /// patterns in each task's own would take most of a tick.
 struct Alike {
-    class: Rc<OnceCell<Class>>,
+    of_error: Rc<OfError>,
     /// The rules that may take such a task; for the others it is settled that they do not match.
     runs: Rc<[usize]>,
 }
@@ -568,7 +566,7 @@ impl<'a> Evaluation<'a> {
     ) -> Rc<[usize]> {
         let key = (kind, view.task.state, error);
         if let Some(alike) = self.alike.get(&key) {
-            view.share_class(&alike.class);
+            view.share(&alike.of_error);
             return Rc::clone(&alike.runs);
         }
         let may_take = |run: &RuleRun<'_>| {
@@ -576,8 +574,8 @@ impl<'a> Evaluation<'a> {
         };
         let runs: Rc<[usize]> =
             (0..self.runs.len()).filter(|index| may_take(&self.runs[*index])).collect();
-        let class = Rc::clone(view.class_cell());
-        self.alike.insert(key, Alike { class, runs: Rc::clone(&runs) });
+        let of_error = Rc::clone(view.of_error());
+        self.alike.insert(key, Alike { of_error, runs: Rc::clone(&runs) });
         runs
     }
 
@@ -751,7 +749,7 @@ impl<'a> Evaluation<'a> {
         let parts = [server, view.kind.as_str(), &id, rule.name.as_str(), &tries.to_string()];
         let mut wait = rule.backoff.wait(tries, draw(self.tick.seed, &parts));
         if rule.action.effect() == Effect::Retry
-            && let Some(named) = named_wait(view.error(), rule.retry_after.as_ref())
+            && let Some(named) = view.named_wait(rule.retry_after.as_ref())
         {
             wait = wait.max(named);
         }

@@ -14,6 +14,7 @@ use super::class::{Class, ClassTable};
 use super::memory::TaskMemory;
 use super::name::{Location, Parts};
 use super::task::{Flavour, Kind, ServerName, State, Task};
+use super::wait_hint::named_wait;
 
 /// What must hold for a rule to take a task.
 #[derive(Clone, Debug)]
@@ -195,7 +196,14 @@ pub struct View<'a> {
     pub now: Timestamp,
     classes: &'a ClassTable,
     parts: OnceCell<Parts<'a>>,
-    class: Rc<OnceCell<Class>>,
+    of_error: Rc<OfError>,
+}
+
+/// What the error tells, looked for once for all tasks that are alike in server, state and error.
+#[derive(Debug, Default)]
+pub(super) struct OfError {
+    class: OnceCell<Class>,
+    wait: OnceCell<Option<Duration>>,
 }
 
 /// The error's text: what the server lists, or, for a task that ended badly and whose error the server
@@ -220,19 +228,19 @@ impl<'a> View<'a> {
         classes: &'a ClassTable,
         now: Timestamp,
     ) -> Self {
-        let (parts, class) = (OnceCell::new(), Rc::default());
-        Self { server, flavour, kind, task, memory, now, classes, parts, class }
+        let (parts, of_error) = (OnceCell::new(), Rc::default());
+        Self { server, flavour, kind, task, memory, now, classes, parts, of_error }
     }
 
-    /// The class of the error as a cell, to be shared with views of tasks that are alike in server,
-    /// state and error.
-    pub(super) fn class_cell(&self) -> &Rc<OnceCell<Class>> {
-        &self.class
+    /// What the error tells, to be shared with views of tasks that are alike in server, state and
+    /// error.
+    pub(super) fn of_error(&self) -> &Rc<OfError> {
+        &self.of_error
     }
 
-    /// Takes over the class that was found, or will be, for a task that is alike.
-    pub(super) fn share_class(&mut self, class: &Rc<OnceCell<Class>>) {
-        self.class = Rc::clone(class);
+    /// Takes over what was found, or will be, for a task that is alike.
+    pub(super) fn share(&mut self, of_error: &Rc<OfError>) {
+        self.of_error = Rc::clone(of_error);
     }
 
     /// The error's text, also where the server forgot it.
@@ -244,8 +252,17 @@ impl<'a> View<'a> {
     /// The class of the error.
     #[must_use]
     pub fn class(&self) -> &Class {
-        self.class
+        self.of_error
+            .class
             .get_or_init(|| self.classes.classify(self.error(), self.flavour, self.task.state))
+    }
+
+    /// The wait that the error names; a pattern of a rule's own is looked at first.
+    pub(super) fn named_wait(&self, custom: Option<&Regex>) -> Option<Duration> {
+        if custom.is_some() {
+            return named_wait(self.error(), custom);
+        }
+        *self.of_error.wait.get_or_init(|| named_wait(self.error(), None))
     }
 
     /// What the name says.

@@ -215,7 +215,7 @@ fn task(raw: &RawValue) -> Result<(Task, RoleForm), &'static str> {
     if id.is_empty() {
         return Err("has no `id`");
     }
-    let text = |field| fields.get(field).map(text_of).unwrap_or_default();
+    let text = |field| fields.get(field).map(plain_text).unwrap_or_default();
     let (roles, form) = fields.get(TaskField::CreatorRole).map(roles).unwrap_or_default();
     let task = Task {
         id: TaskId::new(id),
@@ -243,7 +243,7 @@ fn state(raw: &RawValue) -> State {
     if let Some(number) = whole_number(raw) {
         return State::from_number(number);
     }
-    text_of(raw).trim().to_ascii_lowercase().parse().unwrap_or(UNREADABLE)
+    plain_text(raw).trim().to_ascii_lowercase().parse().unwrap_or(UNREADABLE)
 }
 
 fn roles(raw: &RawValue) -> (Vec<i64>, RoleForm) {
@@ -255,14 +255,14 @@ fn roles(raw: &RawValue) -> (Vec<i64>, RoleForm) {
 
 /// `null`, an empty text and Go's zero time (year 1, in any offset) are no time.
 fn time(raw: &RawValue) -> Option<Timestamp> {
-    let time: Timestamp = text_of(raw).trim().parse().ok()?;
+    let time: Timestamp = plain_text(raw).trim().parse().ok()?;
     (time > Timestamp::UNIX_EPOCH).then_some(time)
 }
 
 /// The digits of a number, or of a number in a string.
 fn digits(raw: &RawValue) -> Cow<'_, str> {
     let text = raw.get();
-    if text.starts_with('"') { Cow::Owned(text_of(raw).trim().to_owned()) } else { text.into() }
+    if text.starts_with('"') { Cow::Owned(plain_text(raw).trim().to_owned()) } else { text.into() }
 }
 
 fn number(raw: &RawValue) -> Option<f64> {
@@ -286,11 +286,22 @@ fn bytes(raw: &RawValue) -> Option<u64> {
 /// A string's text; `null` is empty; of anything else, and of a string with broken escapes, the
 /// JSON text itself.
 fn text_of(raw: &RawValue) -> String {
+    plain_text(raw).into_owned()
+}
+
+/// The same, borrowed where the text has no escapes.
+fn plain_text(raw: &RawValue) -> Cow<'_, str> {
     let text = raw.get();
     if text == "null" {
-        return String::new();
+        return Cow::Borrowed("");
     }
-    serde_json::from_str(text).unwrap_or_else(|_| text.trim_matches('"').to_owned())
+    let inner = text.strip_prefix('"').and_then(|text| text.strip_suffix('"'));
+    if let Some(inner) = inner.filter(|inner| !inner.contains(['\\'])) {
+        // It was read as JSON before, so a quote or a control character cannot stand in it.
+        return Cow::Borrowed(inner);
+    }
+    let read = serde_json::from_str(text).map(Cow::Owned);
+    read.unwrap_or_else(|_| Cow::Borrowed(text.trim_matches('"')))
 }
 
 /// The names of an object's fields that are read.
