@@ -51,7 +51,7 @@ enum LinkSort {
 /// nothing, at some cost.
 fn is_plain(name: &str) -> bool {
     !name.starts_with("download ")
-        && !name.contains([':'])
+        && !name.contains(':')
         && !name.contains("eyJ")
         && !name.contains("bot")
         && !name.contains(PASSWORD_MARK)

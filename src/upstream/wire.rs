@@ -296,7 +296,7 @@ fn plain_text(raw: &RawValue) -> Cow<'_, str> {
         return Cow::Borrowed("");
     }
     let inner = text.strip_prefix('"').and_then(|text| text.strip_suffix('"'));
-    if let Some(inner) = inner.filter(|inner| !inner.contains(['\\'])) {
+    if let Some(inner) = inner.filter(|inner| !inner.contains('\\')) {
         // It was read as JSON before, so a quote or a control character cannot stand in it.
         return Cow::Borrowed(inner);
     }
