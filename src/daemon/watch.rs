@@ -202,11 +202,11 @@ impl Watch {
     /// Looks after the server until the daemon ends.
     pub async fn run(mut self) {
         loop {
-            let looked = self.tick().await;
-            let wait = match &looked {
+            // What was seen goes before the wait: a long list takes more room than all else.
+            let wait = match self.tick().await {
                 Looked::Stopped => return,
                 Looked::Done(done) => self.pause_after(&done.0, &done.1),
-                Looked::Away(error) => self.pause_after_failure(error),
+                Looked::Away(error) => self.pause_after_failure(&error),
             };
             let wait = wait.div_f64(self.speed.max(f64::MIN_POSITIVE));
             let request = tokio::select! {

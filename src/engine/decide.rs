@@ -1,7 +1,8 @@
 //! The one evaluator: rules, memory and a look at a server go in; actions, what to remember and the
 //! reasons come out. `run`, `plan`, `explain`, `test` and `backtest` all call it.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::rc::Rc;
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
@@ -13,11 +14,10 @@ use super::memory::{
     Changes, GaveUp, KindProgress, Memory, Noticed, Progress, RuleMemory, Snapshot, Subject,
     TaskMemory,
 };
-use super::predicate::{Side, View, format_duration};
+use super::predicate::{OfError, Side, View, error_of, format_duration};
 use super::rule::{Action, Effect, Identity, Mode, Rule, RuleSet};
 use super::task::{Fingerprint, Kind, RuleName, State, Task, TaskId};
 use super::trace::{Gate, Look, RuleTrace, TaskTrace, Waiting};
-use super::wait_hint::named_wait;
 
 /// The moment of a decision, and the seed of its draws.
 #[derive(Clone, Copy, Debug)]
@@ -277,6 +277,14 @@ struct Claim {
     unsent: bool,
 }
 
+/// What tasks of one kind, state and error have in common. There are few such errors, and looking for
+/// patterns in each task's own would take most of a tick.
+struct Alike {
+    of_error: Rc<OfError>,
+    /// The rules that may take such a task; for the others it is settled that they do not match.
+    runs: Rc<[usize]>,
+}
+
 struct Evaluation<'a> {
     rules: &'a RuleSet,
     memory: &'a Memory,
@@ -287,6 +295,11 @@ struct Evaluation<'a> {
     /// Since when an action on some task of a name waits to be judged, by rule.
     names_pending: HashMap<(Subject, RuleName), Timestamp>,
     blank: TaskMemory,
+    alike: HashMap<(&'a Kind, State, &'a str), Alike>,
+    /// The names that rules let go of in this evaluation.
+    names_given_up: HashMap<Subject, Vec<usize>>,
+    runs_by_name: HashMap<&'a RuleName, usize>,
+    counts_names: bool,
     /// The undone tasks of each kind, counted once.
     undone: HashMap<&'a Kind, u32>,
     decision: Decision,
@@ -299,6 +312,8 @@ impl<'a> Evaluation<'a> {
             .iter()
             .filter_map(|rule| RuleRun::new(rules, rule, memory, snapshot, tick))
             .collect();
+        let runs_by_name =
+            runs.iter().enumerate().map(|(index, run)| (&run.rule.name, index)).collect();
         Self {
             rules,
             memory,
@@ -308,6 +323,10 @@ impl<'a> Evaluation<'a> {
             progress: HashMap::new(),
             names_pending: names_pending(rules, memory),
             blank: TaskMemory::blank(tick.now),
+            alike: HashMap::new(),
+            names_given_up: HashMap::new(),
+            runs_by_name,
+            counts_names: rules.rules.iter().any(|rule| rule.identity == Identity::Name),
             undone: if rules.rules.iter().any(|rule| rule.limits.only_if_undone_below.is_some()) {
                 let kinds = snapshot.kinds.iter();
                 kinds.map(|(kind, tasks)| (kind, count_undone(tasks))).collect()
@@ -424,20 +443,35 @@ impl<'a> Evaluation<'a> {
     ) -> Option<Candidate<'a>> {
         let memory = self.memory;
         let remembered = memory.task(kind, &task.id);
-        let blank = TaskMemory { state: task.state, ..self.blank.clone() };
+        let blank;
+        let known = if let Some(remembered) = remembered {
+            remembered
+        } else {
+            blank = TaskMemory { state: task.state, ..self.blank.clone() };
+            &blank
+        };
         let snapshot = self.snapshot;
-        let view = View::new(
+        let mut view = View::new(
             &snapshot.server,
             snapshot.flavour,
             kind,
             task,
-            remembered.unwrap_or(&blank),
+            known,
             &self.rules.classes,
             self.tick.now,
         );
+        let mut runs = self.runs_for_alike(kind, error_of(task, remembered), &mut view);
+        let gave_up = self.runs_that_gave_up(kind, task);
+        if trace.is_some() {
+            runs = (0..self.runs.len()).collect();
+        } else if !gave_up.is_empty() {
+            // What is left to do after a give-up is done whether or not the rule still matches.
+            let all: BTreeSet<usize> = runs.iter().copied().chain(gave_up).collect();
+            runs = all.into_iter().collect();
+        }
         let (mut taken, mut shown) = (false, false);
         let mut claims = Vec::new();
-        for index in 0..self.runs.len() {
+        for index in runs.iter().copied() {
             let run = &self.runs[index];
             let rule = run.rule;
             // A rule in dry run must not change what the live ones do.
@@ -568,6 +602,47 @@ impl<'a> Evaluation<'a> {
         Some(Candidate { kind, task, due, claims, class, error })
     }
 
+    /// The rules that may take a task, by what it has in common with others; in file order.
+    fn runs_for_alike(
+        &mut self,
+        kind: &'a Kind,
+        error: &'a str,
+        view: &mut View<'_>,
+    ) -> Rc<[usize]> {
+        let key = (kind, view.task.state, error);
+        if let Some(alike) = self.alike.get(&key) {
+            view.share(&alike.of_error);
+            return Rc::clone(&alike.runs);
+        }
+        let may_take = |run: &RuleRun<'_>| {
+            run.action_fits(view) && run.rule.condition.settled(view) != Some(false)
+        };
+        let runs: Rc<[usize]> =
+            (0..self.runs.len()).filter(|index| may_take(&self.runs[*index])).collect();
+        let of_error = Rc::clone(view.of_error());
+        self.alike.insert(key, Alike { of_error, runs: Rc::clone(&runs) });
+        runs
+    }
+
+    /// The rules that have let go of a task, or of its name.
+    fn runs_that_gave_up(&self, kind: &Kind, task: &Task) -> Vec<usize> {
+        let mut runs = Vec::new();
+        let mut note = |subject: &Subject| {
+            let rules = self.memory.progress.get(subject).into_iter().flatten();
+            let gave_up = rules.filter(|(_, progress)| progress.gave_up.is_some());
+            runs.extend(gave_up.filter_map(|(rule, _)| self.runs_by_name.get(rule)));
+        };
+        if !self.memory.progress.is_empty() {
+            note(&Subject::Task(kind.clone(), task.id.clone()));
+        }
+        if self.counts_names {
+            let name = Subject::Name(kind.clone(), task.name.identity());
+            note(&name);
+            runs.extend(self.names_given_up.get(&name).into_iter().flatten());
+        }
+        runs
+    }
+
     fn progress_of(&self, subject: &Subject, rule: &RuleName) -> Option<&Progress> {
         // What this evaluation wrote comes before what was remembered.
         if !self.progress.is_empty()
@@ -667,6 +742,9 @@ impl<'a> Evaluation<'a> {
             class: task.class.clone(),
             dropped: false,
         });
+        if matches!(task.subject, Subject::Name(..)) {
+            self.names_given_up.entry(task.subject.clone()).or_default().push(index);
+        }
         self.progress.insert((task.subject.clone(), rule.name.clone()), progress);
         self.decision.give_ups.push(GiveUp {
             rule: rule.name.clone(),
@@ -716,7 +794,7 @@ impl<'a> Evaluation<'a> {
         let parts = [server, view.kind.as_str(), &id, rule.name.as_str(), &tries.to_string()];
         let mut wait = rule.backoff.wait(tries, draw(self.tick.seed, &parts));
         if rule.action.effect() == Effect::Retry
-            && let Some(named) = named_wait(view.error(), rule.retry_after.as_ref())
+            && let Some(named) = view.named_wait(rule.retry_after.as_ref())
         {
             wait = wait.max(named);
         }

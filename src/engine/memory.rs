@@ -123,9 +123,9 @@ pub struct TaskMemory {
     /// Since when it is missing from lists that were read whole.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gone_since: Option<Timestamp>,
-    /// The action on it whose effect is not known yet.
+    /// The action on it whose effect is not known yet. Few tasks have one, and it is larger than all else.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub pending: Option<Pending>,
+    pub pending: Option<Box<Pending>>,
 }
 
 /// A run that succeeded.
@@ -1021,7 +1021,7 @@ impl Memory {
     /// Notes an action that is about to be written down.
     pub fn note_intent(&mut self, kind: &Kind, id: &TaskId, pending: Pending) {
         if let Some(task) = self.task_mut(kind, id) {
-            task.pending = Some(pending);
+            task.pending = Some(Box::new(pending));
         }
     }
 

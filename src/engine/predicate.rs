@@ -2,6 +2,7 @@
 
 use std::cell::OnceCell;
 use std::fmt;
+use std::rc::Rc;
 use std::time::Duration;
 
 use globset::GlobSet;
@@ -13,6 +14,7 @@ use super::class::{Class, ClassTable};
 use super::memory::TaskMemory;
 use super::name::{Location, Parts};
 use super::task::{Flavour, Kind, ServerName, State, Task};
+use super::wait_hint::named_wait;
 
 /// What must hold for a rule to take a task.
 #[derive(Clone, Debug)]
@@ -194,7 +196,24 @@ pub struct View<'a> {
     pub now: Timestamp,
     classes: &'a ClassTable,
     parts: OnceCell<Parts<'a>>,
+    of_error: Rc<OfError>,
+}
+
+/// What the error tells, looked for once for all tasks that are alike in server, state and error.
+#[derive(Debug, Default)]
+pub(super) struct OfError {
     class: OnceCell<Class>,
+    wait: OnceCell<Option<Duration>>,
+}
+
+/// The error's text: what the server lists, or, for a task that ended badly and whose error the server
+/// forgot in a restart, the last one seen.
+pub(super) fn error_of<'a>(task: &'a Task, memory: Option<&'a TaskMemory>) -> &'a str {
+    if task.error.is_empty() && matches!(task.state, State::Failed | State::Canceled) {
+        memory.map_or("", |memory| &memory.last_error)
+    } else {
+        &task.error
+    }
 }
 
 impl<'a> View<'a> {
@@ -209,26 +228,32 @@ impl<'a> View<'a> {
         classes: &'a ClassTable,
         now: Timestamp,
     ) -> Self {
-        let (parts, class) = (OnceCell::new(), OnceCell::new());
-        Self { server, flavour, kind, task, memory, now, classes, parts, class }
+        let (parts, of_error) = (OnceCell::new(), Rc::default());
+        Self { server, flavour, kind, task, memory, now, classes, parts, of_error }
     }
 
-    /// The error's text: what the server lists, or, for a task that ended badly and whose error
-    /// the server forgot in a restart, the last one seen.
+    /// What the error tells, to be shared with views of tasks that are alike in server, state and
+    /// error.
+    pub(super) fn of_error(&self) -> &Rc<OfError> {
+        &self.of_error
+    }
+
+    /// Takes over what was found, or will be, for a task that is alike.
+    pub(super) fn share(&mut self, of_error: &Rc<OfError>) {
+        self.of_error = Rc::clone(of_error);
+    }
+
+    /// The error's text, also where the server forgot it.
     #[must_use]
     pub fn error(&self) -> &'a str {
-        if self.task.error.is_empty() && matches!(self.task.state, State::Failed | State::Canceled)
-        {
-            &self.memory.last_error
-        } else {
-            &self.task.error
-        }
+        error_of(self.task, Some(self.memory))
     }
 
     /// The class of the error.
     #[must_use]
     pub fn class(&self) -> &Class {
-        self.class
+        self.of_error
+            .class
             .get_or_init(|| self.classes.classify(self.error(), self.flavour, self.task.state))
     }
 
@@ -237,6 +262,14 @@ impl<'a> View<'a> {
     pub fn shown_class(&self) -> Option<&Class> {
         let ended_badly = matches!(self.task.state, State::Failed | State::Canceled);
         (ended_badly || !self.error().is_empty()).then(|| self.class())
+    }
+
+    /// The wait that the error names; a pattern of a rule's own is looked at first.
+    pub(super) fn named_wait(&self, custom: Option<&Regex>) -> Option<Duration> {
+        if custom.is_some() {
+            return named_wait(self.error(), custom);
+        }
+        *self.of_error.wait.get_or_init(|| named_wait(self.error(), None))
     }
 
     /// What the name says.
@@ -348,7 +381,31 @@ impl Predicate {
         }
     }
 
-    /// The same, with every member looked at and written down.
+    /// How it comes out for all tasks that are alike in server, kind, state and error; `None` where it
+    /// hangs on more than these.
+    #[must_use]
+    pub fn settled(&self, view: &View<'_>) -> Option<bool> {
+        /// `decisive` is the member that settles the group whatever the others are.
+        fn group(members: &[Predicate], view: &View<'_>, decisive: bool) -> Option<bool> {
+            let mut settled = Some(!decisive);
+            for member in members {
+                match member.settled(view) {
+                    Some(held) if held == decisive => return Some(decisive),
+                    Some(_) => {}
+                    None => settled = None,
+                }
+            }
+            settled
+        }
+        match self {
+            Self::All(members) => group(members, view, false),
+            Self::Any(members) => group(members, view, true),
+            Self::Not(member) => member.settled(view).map(|held| !held),
+            Self::Leaf(leaf) => leaf.test.is_of_alike().then(|| leaf.test.holds(view, 0)),
+        }
+    }
+
+    /// The same as [`Self::holds`], with every member looked at and written down.
     #[must_use]
     pub fn trace(&self, view: &View<'_>, attempts: u32) -> PredicateTrace {
         let group = |key, members: Vec<PredicateTrace>, held| PredicateTrace {
@@ -402,6 +459,24 @@ impl Predicate {
 }
 
 impl Test {
+    /// Whether it comes out the same for all tasks that are alike in server, kind, state and error.
+    fn is_of_alike(&self) -> bool {
+        match self {
+            Self::Server(_)
+            | Self::Kind(_)
+            | Self::State(_)
+            | Self::Class(_)
+            | Self::Text(TextField::Error, _) => true,
+            Self::Text(TextField::Name | TextField::Status, _)
+            | Self::Path(..)
+            | Self::Mount(..)
+            | Self::Creator(_)
+            | Self::Role(_)
+            | Self::Number(..)
+            | Self::Span(..) => false,
+        }
+    }
+
     /// Whether it holds for the task. What the task does not have never holds.
     #[must_use]
     pub fn holds(&self, view: &View<'_>, attempts: u32) -> bool {

@@ -18,6 +18,7 @@ use super::task::{Flavour, Kind, State, Task};
 
 mod doubts;
 mod histories;
+mod naive;
 
 fn at(seconds: i64) -> Timestamp {
     Timestamp::from_second(1_790_000_000 + seconds).unwrap()

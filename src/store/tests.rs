@@ -88,7 +88,7 @@ fn task(failed: i64) -> TaskMemory {
         succeeded: Some(SucceededRun { started: None }),
         canceled_by_us: true,
         gone_since: Some(at(6)),
-        pending: Some(Pending {
+        pending: Some(Box::new(Pending {
             intent: IntentId(7),
             rule: "retry".into(),
             subject: Subject::Name(Kind::Move, u64::MAX),
@@ -102,7 +102,7 @@ fn task(failed: i64) -> TaskMemory {
             at: at(8),
             settles: Settling { from: at(9), wait: SignedDuration::from_secs(65) },
             accepted: true,
-        }),
+        })),
     }
 }
 

@@ -20,4 +20,4 @@ pub use client::{
     KindVerb, Transport, Verb,
 };
 pub use error::{At, Certainty, Error, Oddity};
-pub use wire::RoleForm;
+pub use wire::{RoleForm, read_list};

@@ -167,6 +167,16 @@ pub(super) fn list(envelope: &Envelope<'_>) -> Result<TaskList, WireError> {
     Ok(read)
 }
 
+/// The tasks of a whole answer of a `done` or `undone` list, as the client reads it.
+///
+/// # Errors
+///
+/// Why the text is no such answer, in words.
+pub fn read_list(body: &str) -> Result<Vec<Task>, String> {
+    let envelope = Envelope::parse(body).map_err(|error| error.to_string())?;
+    list(&envelope).map(|list| list.tasks).map_err(|error| error.to_string())
+}
+
 /// Reads the answer of `info`: an object, or the published page's array. `None` is an empty array.
 pub(super) fn info(envelope: &Envelope<'_>, id: &TaskId) -> Result<Option<Task>, WireError> {
     let data = envelope.data()?;
@@ -205,7 +215,7 @@ fn task(raw: &RawValue) -> Result<(Task, RoleForm), &'static str> {
     if id.is_empty() {
         return Err("has no `id`");
     }
-    let text = |field| fields.get(field).map(text_of).unwrap_or_default();
+    let text = |field| fields.get(field).map(plain_text).unwrap_or_default();
     let (roles, form) = fields.get(TaskField::CreatorRole).map(roles).unwrap_or_default();
     let task = Task {
         id: TaskId::new(id),
@@ -233,7 +243,7 @@ fn state(raw: &RawValue) -> State {
     if let Some(number) = whole_number(raw) {
         return State::from_number(number);
     }
-    text_of(raw).trim().to_ascii_lowercase().parse().unwrap_or(UNREADABLE)
+    plain_text(raw).trim().to_ascii_lowercase().parse().unwrap_or(UNREADABLE)
 }
 
 fn roles(raw: &RawValue) -> (Vec<i64>, RoleForm) {
@@ -245,14 +255,14 @@ fn roles(raw: &RawValue) -> (Vec<i64>, RoleForm) {
 
 /// `null`, an empty text and Go's zero time (year 1, in any offset) are no time.
 fn time(raw: &RawValue) -> Option<Timestamp> {
-    let time: Timestamp = text_of(raw).trim().parse().ok()?;
+    let time: Timestamp = plain_text(raw).trim().parse().ok()?;
     (time > Timestamp::UNIX_EPOCH).then_some(time)
 }
 
 /// The digits of a number, or of a number in a string.
 fn digits(raw: &RawValue) -> Cow<'_, str> {
     let text = raw.get();
-    if text.starts_with('"') { Cow::Owned(text_of(raw).trim().to_owned()) } else { text.into() }
+    if text.starts_with('"') { Cow::Owned(plain_text(raw).trim().to_owned()) } else { text.into() }
 }
 
 fn number(raw: &RawValue) -> Option<f64> {
@@ -276,11 +286,22 @@ fn bytes(raw: &RawValue) -> Option<u64> {
 /// A string's text; `null` is empty; of anything else, and of a string with broken escapes, the
 /// JSON text itself.
 fn text_of(raw: &RawValue) -> String {
+    plain_text(raw).into_owned()
+}
+
+/// The same, borrowed where the text has no escapes.
+fn plain_text(raw: &RawValue) -> Cow<'_, str> {
     let text = raw.get();
     if text == "null" {
-        return String::new();
+        return Cow::Borrowed("");
     }
-    serde_json::from_str(text).unwrap_or_else(|_| text.trim_matches('"').to_owned())
+    let inner = text.strip_prefix('"').and_then(|text| text.strip_suffix('"'));
+    if let Some(inner) = inner.filter(|inner| !inner.contains('\\')) {
+        // It was read as JSON before, so a quote or a control character cannot stand in it.
+        return Cow::Borrowed(inner);
+    }
+    let read = serde_json::from_str(text).map(Cow::Owned);
+    read.unwrap_or_else(|_| Cow::Borrowed(text.trim_matches('"')))
 }
 
 /// The names of an object's fields that are read.

@@ -5,7 +5,7 @@ use std::collections::{HashMap, HashSet};
 use jiff::tz::TimeZone;
 use proptest::prelude::*;
 
-use super::super::decide::{Planned, explain};
+use super::super::decide::{Planned, examine};
 use super::super::memory::{Changes, Progress, Subject};
 use super::super::rule::Effect;
 use super::super::schedule::Schedule;
@@ -337,7 +337,10 @@ impl History {
     fn hold_against_explain(&self, snapshot: &Snapshot, tick: Tick, decision: &Decision) {
         for id in IDS {
             let id = TaskId::from(id);
-            let trace = explain(&self.rules, &self.memory, snapshot, tick, &Kind::Copy, &id);
+            let (again, trace) =
+                examine(&self.rules, &self.memory, snapshot, tick, &Kind::Copy, &id);
+            // Here every rule is held against the task, also those that cannot take it.
+            assert_eq!(format!("{decision:?}"), format!("{again:?}"));
             let listed = snapshot.kinds.values().flatten().any(|task| task.id == id);
             assert_eq!(trace.is_some(), listed);
             for look in trace.into_iter().flat_map(|trace| trace.rules) {
