@@ -6,6 +6,7 @@ pub mod ambient;
 pub mod cli;
 pub mod daemon;
 pub mod engine;
+pub mod notify;
 pub mod rules;
 pub mod sandbox;
 pub mod store;

@@ -35,6 +35,7 @@ const LAYERS: &[Layer] = &[
     Layer { name: "rules", imports: &["engine"], banned: IMPURE },
     Layer { name: "sandbox", imports: &[], banned: &["rusqlite::", "reqwest::"] },
     Layer { name: "upstream", imports: &["engine", "ambient"], banned: &["rusqlite::", "axum::"] },
+    Layer { name: "notify", imports: &["engine", "ambient"], banned: &["rusqlite::", "axum::"] },
     Layer { name: "store", imports: &["engine", "ambient"], banned: &["reqwest::", "axum::"] },
     Layer {
         name: "telemetry",
@@ -43,7 +44,7 @@ const LAYERS: &[Layer] = &[
     },
     Layer {
         name: "daemon",
-        imports: &["engine", "rules", "upstream", "store", "telemetry", "ambient"],
+        imports: &["engine", "rules", "upstream", "store", "notify", "telemetry", "ambient"],
         banned: &["rusqlite::", "reqwest::", "axum::"],
     },
     Layer {
@@ -59,6 +60,7 @@ const LAYERS: &[Layer] = &[
             "rules",
             "upstream",
             "store",
+            "notify",
             "telemetry",
             "daemon",
             "ambient",

@@ -78,6 +78,7 @@ fn the_help_says_what_there_is() {
         "dead",
         "pause",
         "reload",
+        "notify",
         "resume",
         "status",
         "self-test",

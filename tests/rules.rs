@@ -440,6 +440,8 @@ fn the_schema_accepts_what_the_reader_accepts_and_sees_mistakes_of_form() {
         Code::UnknownServer,
         Code::DuplicateRule,
         Code::DuplicateServer,
+        Code::DuplicateTarget,
+        Code::InvalidTemplate,
     ];
     // And some values that need a look beside them.
     let needs_a_reader = [
@@ -449,6 +451,7 @@ fn the_schema_accepts_what_the_reader_accepts_and_sees_mistakes_of_form() {
         "hours-same.yaml",
         "hours-to-24.yaml",
         "retry-waiting.yaml",
+        "server-dash.yaml",
         "url-page.yaml",
         "url-port.yaml",
     ];

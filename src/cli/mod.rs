@@ -15,6 +15,7 @@ pub mod findings;
 pub mod history;
 pub mod live;
 pub mod match_;
+pub mod notify;
 mod past;
 pub mod paths;
 pub mod pause;
@@ -115,6 +116,7 @@ enum Command {
     Pause(pause::PauseArgs),
     Resume(pause::ResumeArgs),
     Reload(reload::ReloadArgs),
+    Notify(notify::NotifyArgs),
     Backup(backup::BackupArgs),
     Doctor(doctor::DoctorArgs),
     SelfTest(self_test::SelfTestArgs),
@@ -196,6 +198,7 @@ pub fn main(args: Args) -> Exit {
         Command::Pause(args) => pause::pause(&common, &args),
         Command::Resume(args) => pause::resume(&common, &args),
         Command::Reload(args) => reload::run(&common, &args),
+        Command::Notify(args) => notify::run(&common, &args),
         Command::Backup(args) => backup::run(&common, &args),
         Command::Doctor(args) => doctor::run(&common, &args),
         Command::SelfTest(args) => self_test::run(&common, &args),

@@ -7,4 +7,5 @@ pub mod look;
 pub mod reload;
 mod standing;
 pub mod supervise;
+pub mod telling;
 pub mod watch;

@@ -12,6 +12,7 @@ use tokio::task::{JoinHandle, JoinSet};
 use super::audit_log::{self, AuditLog};
 use super::control::{Control, DaemonStatus, Done, OrderRequest, Refusal, Request, check_names};
 use super::reload::{self, Content, FollowedFile};
+use super::telling::Telling;
 use super::watch::{Looked, Watch, WatchSettings};
 use crate::ambient::Clock;
 use crate::engine::audit::{AuditRow, Outcome};
@@ -111,6 +112,7 @@ pub struct Daemon {
     /// The servers whose loops broke down.
     died: (mpsc::UnboundedSender<ServerName>, mpsc::UnboundedReceiver<ServerName>),
     log: AuditLog,
+    telling: Telling,
     /// Loops that were told to end and have not yet.
     ending: Vec<JoinHandle<()>>,
     /// The rules file as it is now cannot be used.
@@ -145,7 +147,8 @@ impl Daemon {
         let store = Store::open(&options.state_dir)?;
         let log = AuditLog::default();
         log.set(config.audit_log.as_deref()).map_err(StartError::AuditLog)?;
-        options.sink = log.beside(&options.sink);
+        let telling = Telling::new(&config.notify, &store)?;
+        options.sink = telling.beside(&log.beside(&options.sink), &options.clock);
         let (rules, _) = watch::channel(Arc::new(effective(&config, &options)));
         let (stop, _) = watch::channel(false);
         let (ask, requests) = mpsc::channel(ORDERS);
@@ -161,6 +164,7 @@ impl Daemon {
             ending: Vec::new(),
             died: mpsc::unbounded_channel(),
             log,
+            telling,
             refused: false,
             requests,
             control: Control { requests: ask, status: seen },
@@ -203,6 +207,13 @@ impl Daemon {
         for server in self.config.servers.clone() {
             self.start(&server)?;
         }
+        let told = tokio::spawn(self.telling.clone().run(
+            self.store.clone(),
+            self.options.clock.clone(),
+            self.options.sink.clone(),
+            self.options.speed,
+            self.stop.subscribe(),
+        ));
         let mut stop = self.stop.subscribe();
         let mut prune = tokio::time::interval(self.options.real(PRUNE_EVERY));
         prune.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -234,7 +245,7 @@ impl Daemon {
         for one in self.loops.values() {
             one.stop.send_replace(true);
         }
-        let ends = self.loops.into_values().map(|one| one.task).chain(self.ending);
+        let ends = self.loops.into_values().map(|one| one.task).chain(self.ending).chain([told]);
         let _ = tokio::time::timeout(GRACE, futures_util::future::join_all(ends)).await;
         Ok(())
     }
@@ -275,6 +286,7 @@ impl Daemon {
         let looks: Result<Vec<_>, _> = ticks.join_all().await.into_iter().collect();
         let keep = keep(&self.config.retention, self.options.clock.now());
         prune_store(self.store.clone(), keep, self.options.sink.clone()).await;
+        self.telling.send_once(&self.store, &self.options.clock, &self.options.sink).await;
         Ok(looks?.into_iter().flatten().collect())
     }
 
@@ -379,6 +391,7 @@ impl Daemon {
         let clients =
             clients(&config, &self.options).map_err(|error| format!("{path}: {error}"))?;
         self.log.set(config.audit_log.as_deref()).map_err(|error| format!("{path}: {error}"))?;
+        self.telling.set(&config.notify);
         let changes = differences(&self.config, &config);
         if changes.is_empty() {
             self.config = config;
@@ -672,6 +685,9 @@ fn differences(old: &Config, new: &Config) -> String {
     }
     if old.audit_log != new.audit_log {
         parts.push("audit_log changed".to_owned());
+    }
+    if old.notify != new.notify {
+        parts.push("notify changed".to_owned());
     }
     if old.retention != new.retention {
         parts.push("retention changed".to_owned());

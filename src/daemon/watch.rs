@@ -382,8 +382,12 @@ impl Watch {
         self.away = Some((since, times));
         // Said at once, and then ever more rarely.
         if times.is_power_of_two() {
+            let login = matches!(
+                error,
+                upstream::Error::AuthRefused { .. } | upstream::Error::LoginLocked { .. }
+            );
             let (server, error) = (self.memory.server.clone(), error.to_string());
-            self.sink.emit(&Event::ServerAway { server, error, times, since });
+            self.sink.emit(&Event::ServerAway { server, error, times, since, login });
         }
     }
 

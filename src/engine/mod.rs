@@ -11,6 +11,7 @@ pub mod decide;
 pub mod described;
 pub mod forecast;
 pub mod memory;
+pub mod message;
 pub mod name;
 pub mod observe;
 pub mod order;

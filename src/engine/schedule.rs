@@ -18,6 +18,12 @@ pub struct Schedule {
     pub catch_up: bool,
 }
 
+impl PartialEq for Schedule {
+    fn eq(&self, other: &Self) -> bool {
+        (&self.text, &self.zone, self.catch_up) == (&other.text, &other.zone, other.catch_up)
+    }
+}
+
 impl Schedule {
     /// How late a firing may be noticed and still count as on time. Longer than the slowest poll
     /// (two minutes), so that only a daemon or a server that was away misses one.

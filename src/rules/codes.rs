@@ -76,6 +76,8 @@ codes! {
     UnknownClass "unknown-class" Error "a class of errors that does not exist";
     UnknownServer "unknown-server" Error "a server that the file does not have";
     DuplicateRule "duplicate-rule" Error "two rules of one name";
+    DuplicateTarget "duplicate-target" Error "two targets of `notify` with one name";
+    InvalidTemplate "invalid-template" Error "a template that says nothing";
     DuplicateServer "duplicate-server" Error "two servers of one name";
     RetryHarmfulState "retry-harmful-state" Error "a retry of tasks that would run twice";
     ActionStateMismatch "action-state-mismatch" Error "an action on tasks in a state where it does harm or nothing";

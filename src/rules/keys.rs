@@ -25,6 +25,8 @@ pub(super) enum Form {
     Rules,
     /// A list of maps.
     Maps(&'static [Key]),
+    /// A list of targets of `notify`.
+    Targets,
     /// A map.
     Map(&'static [Key]),
     /// A map, or `none`.
@@ -35,6 +37,10 @@ pub(super) enum Form {
     Classes,
     /// Text, or a place to read it from.
     Secret,
+    /// An address as text, or a place to read it from.
+    Address,
+    /// Names of headers, each with a text or a place to read it from.
+    Headers,
     /// True or false.
     Bool,
     /// One of these words.
@@ -96,6 +102,7 @@ pub(super) enum Words {
     States,
     Classes,
     Servers,
+    Topics,
 }
 
 pub(super) const fn key(name: &'static str, form: Form, about: &'static str) -> Key {
@@ -136,11 +143,64 @@ pub(super) const TOP: &[Key] = &[
         "Where metrics (`/metrics`) and health checks (`/healthz`, `/readyz`) are served; nowhere by default.",
     ),
     key(
+        "notify",
+        Form::Targets,
+        "Whom the daemon tells what: give-ups, breakers, servers that do not answer.",
+    ),
+    key(
         "retention",
         Form::Map(RETENTION),
         "How long the store keeps what was done; old rows go in small steps once an hour.",
     ),
 ];
+
+pub(super) const NOTIFY: &[Key] = &[
+    key("name", Form::Text, "What `taskwarden notify test` and the logs call the target; unique."),
+    key(
+        "service",
+        Form::Word(SERVICES),
+        "What takes the messages: `ntfy`, `gotify`, `bark`, `serverchan`, `telegram`, `discord`, `slack`, `apprise` or any `webhook`.",
+    ),
+    key(
+        "url",
+        Form::Address,
+        "Where messages go: the topic of ntfy, the server of Gotify, the server and device key of Bark, the webhook of Discord, Slack or another, the `/notify/KEY` of Apprise; as text, or where to read it from.",
+    ),
+    key(
+        "token",
+        Form::Secret,
+        "The access token of ntfy, the application's of Gotify, the send key of ServerChan, the bot's of Telegram, or where to read it from.",
+    ),
+    key("to", Form::Text, "The chat of Telegram, by number or `@name`."),
+    key("method", Form::Word(super::notify::METHODS), "The method of a webhook; default `POST`."),
+    key("headers", Form::Headers, "The headers of a webhook: text, or where to read it from."),
+    key(
+        "body",
+        Form::Text,
+        "The body of a webhook: a template with `{{ title }}`, `{{ text }}` and `{{ bad }}`, and `| tojson` for text in JSON; default a JSON object of the three.",
+    ),
+    key("events", Form::Words(Words::Topics), "What the target is told of; default all."),
+    key(
+        "wait",
+        Form::Duration,
+        "How long more news is waited for after the first, 0s to 7d; default 30s.",
+    ),
+    key("interval", Form::Duration, "The least time between two messages, 0s to 7d; default 5m."),
+    key(
+        "repeat",
+        Form::DurationOrNone,
+        "After how long what still lasts is told again, 1m to 7d, or `none`; default 12h.",
+    ),
+    key(
+        "digest",
+        Form::Cron,
+        "When to tell what was done since the last time: five-field cron, such as `0 9 * * *`; default never.",
+    ),
+    key("timezone", Form::Text, "The IANA time zone that `digest` speaks of; default UTC."),
+];
+
+pub(super) const SERVICES: &[&str] =
+    &["ntfy", "gotify", "bark", "serverchan", "telegram", "discord", "slack", "apprise", "webhook"];
 
 pub(super) const LISTEN: &[Key] = &[
     key(

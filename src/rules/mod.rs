@@ -11,6 +11,7 @@ mod keys;
 mod lints;
 mod listen;
 mod matchers;
+mod notify;
 mod online;
 mod pages;
 mod patterns;
@@ -31,6 +32,7 @@ use regex::Regex;
 pub use codes::{Code, UnknownCode};
 pub use finding::{Finding, Related, Severity, Span};
 pub use listen::ListenConfig;
+pub use notify::NotifyTarget;
 pub use online::{Sighting, hold_against};
 pub use retention::Retention;
 pub use schema::schema;
@@ -87,6 +89,8 @@ pub struct Config {
     pub audit_log: Option<PathBuf>,
     /// Where metrics and health checks are served.
     pub listen: Option<ListenConfig>,
+    /// Whom the daemon tells what.
+    pub notify: Vec<NotifyTarget>,
     /// How long the store keeps what was done.
     pub retention: Retention,
 }
@@ -154,6 +158,7 @@ impl Reader<'_> {
         let mode = fields.get("mode").and_then(|at| self.word(at, &modes())).unwrap_or(Mode::Live);
         let audit_log = fields.get("audit_log").and_then(|at| self.path(at));
         let listen = fields.get("listen").and_then(|at| self.listen(at));
+        let notify = fields.get("notify").map(|at| self.notify(at)).unwrap_or_default();
         let retention = match fields.get("retention") {
             Some(at) => self.retention(at),
             None => Retention::default(),
@@ -195,7 +200,7 @@ impl Reader<'_> {
             servers.iter().map(|server| (server.name.clone(), server.mode)).collect();
         let rules = drafts.into_iter().map(|draft| draft.rule).collect();
         let rules = RuleSet { rules, classes: table, mode, server_modes, revision: String::new() };
-        let mut config = Config { servers, rules, audit_log, listen, retention };
+        let mut config = Config { servers, rules, audit_log, listen, notify, retention };
         config.rules.revision = revision::revision(&config, &shown_classes);
         Some(config)
     }

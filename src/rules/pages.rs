@@ -265,6 +265,16 @@ pub(super) fn page(code: Code) -> Page {
             "- name: tidy up\n  match: { state: failed, stalled_for: 1h }\n  action: delete_some",
             "- name: tidy up\n  match: { state: failed, age: 1h }\n  action: delete_some",
         ),
+        Code::DuplicateTarget => of(
+            "Messages that wait for a target are kept under its name, so each has its own.",
+            "notify:\n  - { name: phone, service: ntfy, url: 'https://ntfy.example/a' }\n  - { name: phone, service: ntfy, url: 'https://ntfy.example/b' }",
+            "notify:\n  - { name: phone, service: ntfy, url: 'https://ntfy.example/a' }\n  - { name: tablet, service: ntfy, url: 'https://ntfy.example/b' }",
+        ),
+        Code::InvalidTemplate => of(
+            "The `body` of a webhook is a template in the manner of Jinja with three names: `title`, `text` and `bad`. A name or filter that does not exist is a mistake and not an empty text.",
+            "notify:\n  - name: hook\n    service: webhook\n    url: https://hook.example/x\n    body: '{{ message }}'",
+            "notify:\n  - name: hook\n    service: webhook\n    url: https://hook.example/x\n    body: '{{ text }}'",
+        ),
         Code::GluedStars => of(
             "In a glob `**` stands for any number of folders where it is between slashes, and is no more than a `*` where it touches a name: `/media/**.mkv` takes `/media/a.mkv` and not `/media/films/a.mkv`.",
             "- name: films\n  match: { dst: '/media/**.mkv' }\n  action: notify",

@@ -128,6 +128,7 @@ pub(super) enum Place {
     Limits,
     Breaker,
     Listen,
+    Notify,
     Retention,
     TestFile,
     Case,
@@ -150,6 +151,7 @@ impl Place {
             Self::Limits => keys::LIMITS,
             Self::Breaker => keys::BREAKER,
             Self::Listen => keys::LISTEN,
+            Self::Notify => keys::NOTIFY,
             Self::Retention => keys::RETENTION,
             Self::TestFile => cases::FILE,
             Self::Case => cases::CASE,
@@ -172,6 +174,7 @@ impl Place {
             Self::Limits => "`limits`",
             Self::Breaker => "`breaker`",
             Self::Listen => "`listen`",
+            Self::Notify => "a target of `notify`",
             Self::Retention => "`retention`",
             Self::TestFile => "a test file",
             Self::Case => "a test",
@@ -212,6 +215,7 @@ impl Place {
             Self::Actor => &[(Self::Step, "it belongs in a step, under `timeline:`")],
             Self::Secret
             | Self::Listen
+            | Self::Notify
             | Self::TestFile
             | Self::Case
             | Self::Step
@@ -343,7 +347,8 @@ impl<'a> Reader<'a> {
         let meant =
             synonym.or_else(|| nearest(&entry.key, place.table().iter().map(|key| key.name)));
         // A misspelt password is still one, and so may be whatever else people think a log-in needs.
-        let near_secrets = matches!(place, Place::Server | Place::Secret | Place::Listen);
+        let near_secrets =
+            matches!(place, Place::Server | Place::Secret | Place::Listen | Place::Notify);
         if near_secrets || meant.is_some_and(|name| matches!(name, "token" | "password" | "totp")) {
             self.secrets.push(entry.value.span);
         }

@@ -556,7 +556,7 @@ impl Reader<'_> {
         Some(Bound::Set(regex))
     }
 
-    fn schedule(&mut self, at: At<'_>) -> Option<Bound<(String, Cron)>> {
+    pub(super) fn schedule(&mut self, at: At<'_>) -> Option<Bound<(String, Cron)>> {
         if at_none(at) {
             return Some(Bound::Lifted);
         }
@@ -570,7 +570,7 @@ impl Reader<'_> {
         }
     }
 
-    fn timezone(&mut self, at: At<'_>) -> Option<TimeZone> {
+    pub(super) fn timezone(&mut self, at: At<'_>) -> Option<TimeZone> {
         let text = self.text(at)?;
         // The zones that come with the program, so that a file means the same everywhere.
         let zones = TimeZoneDatabase::bundled();

@@ -6,7 +6,9 @@
 use serde_json::{Map, Value, json};
 
 use super::keys::{self, Form, Key, Words};
+use super::notify;
 use crate::engine::class::Class;
+use crate::engine::message::{Service, Topic};
 use crate::engine::rule::{Action, Effect};
 use crate::engine::task::{Kind, State};
 
@@ -107,6 +109,28 @@ fn rule() -> Value {
     rule
 }
 
+/// A target of `notify`, with the keys that its service takes.
+fn target() -> Value {
+    let mut target = object(keys::NOTIFY, &["name", "service"]);
+    let conditions = Service::ALL.into_iter().map(|service| {
+        let (needed, allowed) = notify::wants(service);
+        let odd: Vec<Value> = notify::OF_SOME
+            .iter()
+            .filter(|key| !needed.contains(key) && !allowed.contains(key))
+            .map(|key| json!({ "required": [key] }))
+            .collect();
+        json!({
+            "if": {
+                "properties": { "service": { "const": service.as_str() } },
+                "required": ["service"],
+            },
+            "then": { "required": needed, "not": { "anyOf": odd } },
+        })
+    });
+    target["allOf"] = conditions.collect();
+    target
+}
+
 const DURATION: &str = r"(\d+\s*(ms|msec|millis|s|secs?|seconds?|m|mins?|minutes?|h|hrs?|hours?|d|days?|w|weeks?)\s*)+";
 const SIZE: &str = r"(\d+(\.\d+)?\s*([kKmMgGtT]?[iI]?[bB])|0+)\s*";
 const NUMBER: &str = r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?\s*";
@@ -122,6 +146,7 @@ fn form(form: Form) -> Value {
         Form::Version => json!({ "enum": [1, "1"] }),
         Form::Servers => maps(&server()),
         Form::Rules => maps(&rule()),
+        Form::Targets => maps(&target()),
         Form::Maps(table) => maps(&object(table, &[])),
         Form::Map(table) => nullable(object(table, &[])),
         Form::MapOrNone(table) => or_none(&nullable(object(table, &[]))),
@@ -132,6 +157,15 @@ fn form(form: Form) -> Value {
             "type": ["object", "null"],
             "propertyNames": { "pattern": "^[a-z0-9_]+$" },
             "additionalProperties": one_or_more(&text()),
+        }),
+        Form::Address => {
+            let text = json!({ "type": "string", "pattern": r"^https?://[^\s/?#]+([/?#]\S*)?$" });
+            json!({ "anyOf": [text, self::form(Form::Secret)["anyOf"][1]] })
+        }
+        Form::Headers => json!({
+            "type": "object",
+            "propertyNames": { "pattern": "^[A-Za-z0-9_-]+$" },
+            "additionalProperties": self::form(Form::Secret),
         }),
         Form::Secret => {
             let mut place = object(keys::SECRET, &[]);
@@ -237,5 +271,6 @@ fn words_of(words: Words) -> Value {
             json!({ "enum": State::KNOWN.into_iter().filter_map(State::name).collect::<Vec<_>>() })
         }
         Words::Servers => text(),
+        Words::Topics => json!({ "enum": Topic::ALL.map(Topic::as_str) }),
     }
 }

@@ -97,6 +97,13 @@ impl Reader<'_> {
         for node in items {
             let span = if node.span.is_empty() { at.key_span } else { node.span };
             let Some(fields) = self.fields(node, span, Place::Server) else { continue };
+            if let Some(at) = fields.get("name")
+                && matches!(&at.node.value, Value::Text(scalar) if scalar.text == "-")
+            {
+                // What the daemon does itself stands under it in the audit log.
+                self.report(Code::UnknownValue, at.span, "a server cannot be called `-`")
+                    .help("give it a name, such as `home`");
+            }
             if let Some((name, span)) = self.server_name(&fields, node, span) {
                 if let Some(first) = seen.get(&name) {
                     let first = *first;

@@ -270,6 +270,18 @@ fn clock(text: &str, end: bool) -> Result<Time, &'static str> {
     Time::new(hour, minute, 0, 0).map_err(|_| "no such time of day")
 }
 
+/// An address that messages go to. Nothing of it is told: the key may be in it.
+pub(super) fn web_address(text: &str) -> Result<(), Fault> {
+    let rest = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"));
+    let host = rest.map(|rest| rest.split(['/', '?', '#']).next().unwrap_or_default());
+    let odd = text.chars().any(|c| c.is_whitespace() || c.is_control());
+    if host.is_some_and(|host| !host.is_empty()) && !odd {
+        return Ok(());
+    }
+    Err(Fault::new(Code::InvalidUrl, 0..text.len(), "not an address that messages can go to")
+        .help("write it like `https://ntfy.example/topic`"))
+}
+
 /// The address of a server, without a final slash.
 pub(super) fn url(text: &str) -> Result<String, Fault> {
     let fault = |range: Range<usize>, message: &str, help: &str| {

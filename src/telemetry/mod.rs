@@ -61,6 +61,20 @@ pub enum Event {
         times: u32,
         /// Since when.
         since: Timestamp,
+        /// Whether it answers, and refuses the log-in.
+        login: bool,
+    },
+    /// A message went to people.
+    Told {
+        /// Whom it went to.
+        target: String,
+    },
+    /// A message could not be sent, and waits; said once until one goes.
+    NotTold {
+        /// Whom it was to go to.
+        target: String,
+        /// Why, secrets out.
+        error: String,
     },
     /// Some kinds of a server could not be read, and are left out of a tick.
     KindUnread {
@@ -206,6 +220,7 @@ impl Event {
             | Self::ListenAway { .. }
             | Self::ClockSkew { .. }
             | Self::ClockSet { .. }
+            | Self::NotTold { .. }
             | Self::NotPruned { .. }
             | Self::Breaker { open_until: Some(_), .. } => Level::Warn,
             Self::Acted(row) => match row.outcome {
@@ -247,6 +262,10 @@ impl fmt::Display for Event {
             }
             Self::Polled { server, tasks, waiting, .. } => {
                 write!(f, "{server}: {tasks} tasks, {waiting} of them wait for a rule's moment")
+            }
+            Self::Told { target } => write!(f, "told {}", printable(target)),
+            Self::NotTold { target, error } => {
+                write!(f, "{} cannot be told: {error}; it is tried again", printable(target))
             }
             Self::ClockSet { server, seconds } => {
                 let word = if *seconds > 0 { "forward" } else { "back" };
