@@ -37,6 +37,7 @@ chmod 755 "$tree"
 put() { install -D -m "$1" "$2" "$tree/$3"; }
 put 755 "$program" usr/bin/taskwarden
 put 644 "$root/systemd/taskwarden.service" usr/lib/systemd/system/taskwarden.service
+put 644 "$root/systemd/taskwarden@.service" usr/lib/systemd/system/taskwarden@.service
 put 644 "$here/copyright" usr/share/doc/taskwarden/copyright
 put 644 "$here/changelog" usr/share/doc/taskwarden/changelog
 for page in README.md README.zh-CN.md; do put 644 "$root/$page" "usr/share/doc/taskwarden/$page"; done

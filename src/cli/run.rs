@@ -9,7 +9,7 @@ use crate::daemon::reload::{FollowedFile, Poke};
 use crate::daemon::supervise::{Daemon, Options, StartError};
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::status::Board;
-use crate::telemetry::{Event, Sink};
+use crate::telemetry::{Event, Sink, service};
 use crate::web::routes::Desk;
 use crate::web::{listener, socket};
 
@@ -42,7 +42,7 @@ pub(super) fn run(common: &Common, args: &RunArgs) -> Result<Exit, Failure> {
     let ended = runtime.block_on(async {
         let signals = Signals::listen()?;
         let (board, metrics) = (Board::default(), Metrics::new(options.clock.clone()));
-        let sink = metrics.beside(&board.beside(&options.sink));
+        let sink = service::beside(&metrics.beside(&board.beside(&options.sink)));
         let (dir, clock) = (options.state_dir.clone(), options.clock.clone());
         let options = Options { sink: sink.clone(), ..options };
         let daemon = Daemon::new(config, options).map_err(start)?;
@@ -97,7 +97,10 @@ impl Signals {
             tokio::select! {
                 _ = self.term.recv() => return,
                 _ = self.int.recv() => return,
-                _ = self.hup.recv() => poke.read_now(),
+                _ = self.hup.recv() => {
+                    service::reloading();
+                    poke.read_now();
+                }
             }
         }
     }

@@ -2,6 +2,7 @@
 
 pub mod act;
 pub mod audit_log;
+pub mod beat;
 pub mod control;
 pub mod look;
 pub mod reload;

@@ -10,6 +10,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::{JoinHandle, JoinSet};
 
 use super::audit_log::{self, AuditLog};
+use super::beat::Beat;
 use super::control::{Control, DaemonStatus, Done, OrderRequest, Refusal, Request, check_names};
 use super::reload::{self, Content, FollowedFile};
 use super::telling::Telling;
@@ -33,6 +34,9 @@ const GRACE: Duration = Duration::from_secs(9);
 
 /// How often it is tried again to begin with a server whose memory could not be read.
 const START_AGAIN: Duration = Duration::from_secs(10);
+
+/// How often it is told that all loops go on.
+const PULSE: Duration = Duration::from_secs(3);
 
 /// How often old rows are taken out of the store, from the start on.
 const PRUNE_EVERY: Duration = Duration::from_secs(3600);
@@ -127,6 +131,7 @@ pub struct Daemon {
 struct Loop {
     stop: watch::Sender<bool>,
     orders: mpsc::Sender<OrderRequest>,
+    beat: Beat,
     task: JoinHandle<()>,
 }
 
@@ -217,6 +222,10 @@ impl Daemon {
         let mut stop = self.stop.subscribe();
         let mut prune = tokio::time::interval(self.options.real(PRUNE_EVERY));
         prune.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut again = tokio::time::interval(START_AGAIN);
+        again.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut pulse = tokio::time::interval(PULSE);
+        pulse.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             let waiting = self.loops.len() < self.config.servers.len();
             tokio::select! {
@@ -230,7 +239,12 @@ impl Daemon {
                     self.loops.remove(&server);
                     self.options.sink.emit(&Event::LoopDied { server });
                 }
-                () = tokio::time::sleep(START_AGAIN), if waiting => self.start_missing(),
+                _ = again.tick(), if waiting => self.start_missing(),
+                _ = pulse.tick() => {
+                    if self.loops.values().all(|one| one.beat.goes_on()) {
+                        self.options.sink.emit(&Event::Alive);
+                    }
+                }
                 _ = prune.tick() => {
                     // Beside this loop, which must hear of a stop or a reload meanwhile.
                     tokio::spawn(prune_store(
@@ -260,7 +274,7 @@ impl Daemon {
             return Err(StartError::NoServers);
         };
         // Nobody asks anything of a loop that is driven so.
-        self.watch_server(server, self.stop.subscribe(), mpsc::channel(1).1)
+        self.watch_server(server, self.stop.subscribe(), mpsc::channel(1).1, Beat::new())
     }
 
     /// Looks at every server once and acts; tells which could not be reached, with why.
@@ -295,6 +309,7 @@ impl Daemon {
         server: &ServerConfig,
         stop: watch::Receiver<bool>,
         orders: mpsc::Receiver<OrderRequest>,
+        beat: Beat,
     ) -> Result<Watch, StartError> {
         let Some(client) = self.clients.get(&server.name) else {
             return Err(StartError::NoServers);
@@ -309,6 +324,7 @@ impl Daemon {
             rules: self.rules.subscribe(),
             stop,
             orders,
+            beat,
             clock: self.options.clock.clone(),
             sink: self.options.sink.clone(),
             seed: self.options.seed,
@@ -319,7 +335,9 @@ impl Daemon {
     fn start(&mut self, server: &ServerConfig) -> Result<(), StartError> {
         let (stop, receiver) = watch::channel(false);
         let (orders, waiting) = mpsc::channel(ORDERS);
-        let work = tokio::spawn(self.watch_server(server, receiver, waiting)?.run());
+        let beat = Beat::new();
+        let watch = self.watch_server(server, receiver, waiting, beat.clone())?;
+        let work = tokio::spawn(watch.run());
         let (died, name) = (self.died.0.clone(), server.name.clone());
         let task = tokio::spawn(async move {
             // A loop only ends so by a defect of ours; the server must not go unwatched for it.
@@ -327,7 +345,7 @@ impl Daemon {
                 let _ = died.send(name);
             }
         });
-        self.loops.insert(server.name.clone(), Loop { stop, orders, task });
+        self.loops.insert(server.name.clone(), Loop { stop, orders, beat, task });
         Ok(())
     }
 
@@ -614,6 +632,7 @@ pub fn client(server: &ServerConfig, clock: &Clock) -> Result<Client, StartError
 pub fn secret(secret: &SecretRef) -> SecretSource {
     match secret {
         SecretRef::Env(name) => SecretSource::Env(name.clone()),
+        SecretRef::Credential(name) => SecretSource::Credential(name.clone()),
         SecretRef::File(path) => SecretSource::File(path.clone()),
         SecretRef::Literal(text) => SecretSource::Literal(text.clone()),
     }

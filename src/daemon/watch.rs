@@ -9,6 +9,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use tokio::sync::{mpsc, watch};
 
+use super::beat::Beat;
 use super::control::{Done, OrderRequest};
 use super::look::Eye;
 use super::standing;
@@ -38,6 +39,7 @@ pub struct Watch {
     watched_clock: WatchedClock,
     pub(super) sink: Sink,
     pub(super) seed: u64,
+    beat: Beat,
     pub(super) memory: Memory,
     observer: Observer,
     /// Rows of actions whose effect is not known yet.
@@ -99,6 +101,8 @@ pub struct WatchSettings {
     pub stop: watch::Receiver<bool>,
     /// What people ask for.
     pub orders: mpsc::Receiver<OrderRequest>,
+    /// Tells that the loop goes on.
+    pub beat: Beat,
     /// The time.
     pub clock: Clock,
     /// Where events go.
@@ -182,6 +186,7 @@ impl Watch {
             clock: settings.clock,
             sink: settings.sink,
             seed: settings.seed,
+            beat: settings.beat,
             memory,
             observer,
             open,
@@ -202,15 +207,16 @@ impl Watch {
     /// Looks after the server until the daemon ends.
     pub async fn run(mut self) {
         loop {
+            let beat = self.beat.clone();
             // What was seen goes before the wait: a long list takes more room than all else.
-            let wait = match self.tick().await {
+            let wait = match beat.during(self.tick()).await {
                 Looked::Stopped => return,
                 Looked::Done(done) => self.pause_after(&done.0, &done.1),
                 Looked::Away(error) => self.pause_after_failure(&error),
             };
             let wait = wait.div_f64(self.speed.max(f64::MIN_POSITIVE));
             let request = tokio::select! {
-                () = tokio::time::sleep(wait) => None,
+                () = beat.during(tokio::time::sleep(wait)) => None,
                 _ = self.stop.wait_for(|stop| *stop) => return,
                 Some(request) = self.orders.recv() => Some(request),
                 // New rules are tried at once.

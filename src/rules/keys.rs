@@ -276,6 +276,11 @@ pub(super) const SERVER: &[Key] = &[
 pub(super) const SECRET: &[Key] = &[
     key("env", Form::Text, "The environment variable that holds it."),
     key("file", Form::Text, "The file that holds it."),
+    key(
+        "credential",
+        Form::Text,
+        "The name of a credential that systemd hands the service (`LoadCredential=`).",
+    ),
 ];
 
 macro_rules! with_settings {

@@ -381,7 +381,7 @@ fn secret_on(line: &str) -> Option<(usize, &str)> {
 /// Whether a value says where a secret is, and not what it is.
 fn is_reference(value: &str) -> bool {
     let inner = value.trim_start_matches(['{', ' ', '"', '\'']);
-    ["env", "file"].iter().any(|word| {
+    ["env", "file", "credential"].iter().any(|word| {
         inner
             .strip_prefix(word)
             .is_some_and(|rest| rest.trim_start_matches(['"', '\'', ' ']).starts_with(':'))

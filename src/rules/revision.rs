@@ -64,6 +64,7 @@ pub(super) fn revision(config: &Config, classes: &str) -> String {
 fn secret(secret: &SecretRef) -> String {
     match secret {
         SecretRef::Env(name) => format!("env {name:?}"),
+        SecretRef::Credential(name) => format!("credential {name:?}"),
         SecretRef::File(path) => format!("file {:?}", path.display().to_string()),
         SecretRef::Literal(_) => "literal".to_owned(),
     }

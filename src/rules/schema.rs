@@ -170,6 +170,7 @@ fn form(form: Form) -> Value {
         Form::Secret => {
             let mut place = object(keys::SECRET, &[]);
             place["properties"]["env"]["pattern"] = json!("^[A-Za-z_][A-Za-z0-9_]*$");
+            place["properties"]["credential"]["pattern"] = json!(r"^[^/.][^/]*$");
             place["minProperties"] = json!(1);
             place["maxProperties"] = json!(1);
             json!({ "anyOf": [text(), place] })

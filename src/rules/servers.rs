@@ -62,6 +62,8 @@ pub enum SecretRef {
     Env(String),
     /// In this file.
     File(PathBuf),
+    /// In the credential of this name that systemd hands the service.
+    Credential(String),
     /// In the rules file itself.
     Literal(SecretString),
 }
@@ -69,7 +71,8 @@ pub enum SecretRef {
 impl PartialEq for SecretRef {
     fn eq(&self, other: &Self) -> bool {
         match (self, other) {
-            (Self::Env(one), Self::Env(other)) => one == other,
+            (Self::Env(one), Self::Env(other))
+            | (Self::Credential(one), Self::Credential(other)) => one == other,
             (Self::File(one), Self::File(other)) => one == other,
             // Both are from files of the same owner; how long this takes tells nobody anything.
             (Self::Literal(one), Self::Literal(other)) => {
@@ -283,15 +286,19 @@ impl Reader<'_> {
             return Some(SecretRef::Literal(SecretString::from(text.to_owned())));
         }
         let fields = self.fields(at.node, at.span, Place::Secret)?;
-        match (fields.get("env"), fields.get("file")) {
-            (Some(env), Some(file)) => {
-                let message = "a secret comes from `env` or from `file`, not from both";
-                self.report(Code::ConflictingKeys, file.key_span, message)
-                    .related(env.key_span, "the other is here")
+        let places: Vec<At<'_>> = fields.iter().collect();
+        match places[..] {
+            [first, second, ..] => {
+                let message = format!(
+                    "a secret comes from `{}` or from `{}`, not from both",
+                    first.key, second.key
+                );
+                self.report(Code::ConflictingKeys, second.key_span, message)
+                    .related(first.key_span, "the other is here")
                     .help("drop one of the two");
                 None
             }
-            (Some(at), None) => {
+            [at] if at.key == "env" => {
                 let name = self.text(at)?;
                 let fine = name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
                     && !name.starts_with(|c: char| c.is_ascii_digit());
@@ -305,8 +312,19 @@ impl Reader<'_> {
                 }
                 Some(SecretRef::Env(name.to_owned()))
             }
-            (None, Some(at)) => self.path(at).map(SecretRef::File),
-            (None, None) => {
+            [at] if at.key == "credential" => {
+                let name = self.text(at)?;
+                if name.contains('/') || name.starts_with('.') {
+                    self.secrets.push(at.node.span);
+                    let message = "`credential` takes the name of a credential";
+                    self.report(Code::UnknownValue, at.span, message)
+                        .help("write the name that `LoadCredential=NAME:PATH` gives it");
+                    return None;
+                }
+                Some(SecretRef::Credential(name.to_owned()))
+            }
+            [at] => self.path(at).map(SecretRef::File),
+            [] => {
                 // An unknown key was told of already.
                 if matches!(&at.node.value, Value::Map(entries) if entries.is_empty()) {
                     let message = format!("`{}` does not say where the secret is", at.key);

@@ -2,6 +2,7 @@
 //! made from it.
 
 pub mod metrics;
+pub mod service;
 pub mod status;
 
 use std::fmt;
@@ -199,6 +200,8 @@ pub enum Event {
         /// The server.
         server: ServerName,
     },
+    /// Every loop goes on; said every few seconds, for a watchdog.
+    Alive,
     /// The daemon ends.
     Stopping,
 }
@@ -334,6 +337,7 @@ impl fmt::Display for Event {
                 "{server}: its loop broke down, which is a defect of taskwarden; please report what \
                  stands above; it starts again in a moment"
             ),
+            Self::Alive => f.write_str("all loops go on"),
             Self::Stopping => f.write_str("stopping"),
         }
     }
@@ -386,7 +390,7 @@ impl Sink {
     #[must_use]
     pub fn log() -> Self {
         Self::new(|event| match event.level() {
-            _ if matches!(event, Event::Status(_)) => {}
+            _ if matches!(event, Event::Status(_) | Event::Alive) => {}
             Level::Debug => tracing::debug!("{event}"),
             Level::Info => tracing::info!("{event}"),
             Level::Warn => tracing::warn!("{event}"),

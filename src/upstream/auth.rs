@@ -47,6 +47,8 @@ pub enum SecretSource {
     Env(String),
     /// A file of at most 64 KiB; line ends at its end are cut off.
     File(PathBuf),
+    /// A credential that systemd hands the service: a file of this name in its folder.
+    Credential(String),
     /// The secret itself; for tests and demonstrations.
     Literal(SecretString),
 }
@@ -67,6 +69,11 @@ pub enum SecretError {
         /// What the system said.
         why: String,
     },
+    /// No service manager hands credentials over.
+    #[error(
+        "the credential {0} is not there: it comes with `LoadCredential={0}:PATH` in the unit of a systemd service"
+    )]
+    NoCredentials(String),
     /// There is nothing in it.
     #[error("{0} is empty: put the secret there")]
     Empty(String),
@@ -89,6 +96,11 @@ impl SecretSource {
                 }
             })?,
             Self::File(path) => self.read_file(path)?,
+            Self::Credential(name) => {
+                let folder = std::env::var_os("CREDENTIALS_DIRECTORY")
+                    .ok_or_else(|| SecretError::NoCredentials(name.clone()))?;
+                self.read_file(&PathBuf::from(folder).join(name))?
+            }
             Self::Literal(secret) => secret.expose_secret().to_owned(),
         };
         let trimmed = text.trim_end_matches(['\r', '\n']);
@@ -122,6 +134,7 @@ impl fmt::Display for SecretSource {
         match self {
             Self::Env(name) => write!(f, "the environment variable {name}"),
             Self::File(path) => write!(f, "the secret file {}", path.display()),
+            Self::Credential(name) => write!(f, "the credential {name}"),
             Self::Literal(_) => f.write_str("the given secret"),
         }
     }
@@ -144,8 +157,8 @@ pub enum Auth {
 }
 
 impl Auth {
-    /// Looks whether the environment variables it names are set: a file may still come, a variable
-    /// will not.
+    /// Looks whether the environment variables and credentials it names are there: a file may still
+    /// come, a variable will not.
     ///
     /// # Errors
     /// The first that is missing or empty.
@@ -156,8 +169,9 @@ impl Auth {
                 [Some(password), totp.as_ref()].into_iter().flatten().collect()
             }
         };
-        let mut variables =
-            sources.into_iter().filter(|source| matches!(source, SecretSource::Env(_)));
+        let mut variables = sources
+            .into_iter()
+            .filter(|source| matches!(source, SecretSource::Env(_) | SecretSource::Credential(_)));
         variables.try_for_each(|variable| variable.read().map(drop))
     }
 }

@@ -222,6 +222,9 @@ const LASTING: &str = "use the server's static token, which does not expire, or 
 
 fn secret(error: &SecretError) -> Line {
     let fix = match error {
+        SecretError::NoCredentials(_) => {
+            "add the line to the unit, or use `{ file: PATH }` outside of a service"
+        }
         SecretError::Unset(_) => "set it where the daemon starts, or name a file",
         SecretError::Unreadable { .. } => "put the secret there, for the daemon's user to read",
         SecretError::Empty(_) | SecretError::Unusable(..) => {

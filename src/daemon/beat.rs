@@ -1,0 +1,76 @@
+//! Whether a loop goes on: it beats while it waits for anything that has an end, and not while it is
+//! stuck.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use crate::ambient::monotonic;
+
+/// How often a loop beats.
+const EVERY: Duration = Duration::from_secs(5);
+
+/// A loop that has not beaten for so long is stuck.
+const STUCK: Duration = Duration::from_secs(90);
+
+/// A tick ends within this, however slow the server: its calls have time limits, but there may be many.
+const LONGEST_TICK: Duration = Duration::from_secs(30 * 60);
+
+/// When a loop last beat.
+#[derive(Clone, Debug)]
+pub struct Beat(Arc<Mutex<Instant>>);
+
+impl Beat {
+    /// A loop that begins now.
+    #[must_use]
+    pub fn new() -> Self {
+        Self(Arc::new(Mutex::new(monotonic())))
+    }
+
+    fn beat(&self) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = monotonic();
+    }
+
+    /// Whether the loop goes on.
+    #[must_use]
+    pub fn goes_on(&self) -> bool {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).elapsed() < STUCK
+    }
+
+    /// Beats while a tick is at work. One that holds its thread beats no more, nor does one that has
+    /// waited longer than any tick may.
+    pub async fn during<T>(&self, tick: impl Future<Output = T>) -> T {
+        let began = monotonic();
+        let mut tick = std::pin::pin!(tick);
+        loop {
+            if began.elapsed() < LONGEST_TICK {
+                self.beat();
+            }
+            tokio::select! {
+                done = &mut tick => return done,
+                () = tokio::time::sleep(EVERY) => {}
+            }
+        }
+    }
+}
+
+impl Default for Beat {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_loop_that_beats_no_more_is_stuck_and_a_tick_is_a_sign_of_life() {
+        let beat = Beat::new();
+        assert!(beat.goes_on());
+        let Some(long_ago) = monotonic().checked_sub(STUCK) else { return };
+        *beat.0.lock().unwrap() = long_ago;
+        assert!(!beat.goes_on());
+        assert_eq!(beat.during(std::future::ready(7)).await, 7);
+        assert!(beat.goes_on());
+    }
+}

@@ -1,0 +1,142 @@
+//! What the service manager is told, by a daemon that runs as a process of its own.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "tests may unwrap")]
+
+mod common;
+
+use std::os::unix::net::UnixDatagram;
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+
+use common::process::{Home, Process, real_time, run};
+use taskwarden::ambient::monotonic;
+use taskwarden::sandbox::{Fault, FaultPlan, Flavour, Sandbox, Settings};
+
+const RULES: &str = "rules: [{ name: r, match: { state: failed }, action: notify }]\n";
+
+/// A service manager that hears what the daemon says.
+struct Manager(UnixDatagram);
+
+impl Manager {
+    fn new(home: &Home) -> Self {
+        let socket = UnixDatagram::bind(home.file("notify")).unwrap();
+        socket.set_read_timeout(Some(Duration::from_millis(100))).unwrap();
+        Self(socket)
+    }
+
+    /// Waits for a message with this line; gives back the whole of it.
+    fn hears(&self, line: &str) -> String {
+        let began = monotonic();
+        let mut heard = Vec::new();
+        while began.elapsed() < Duration::from_secs(20) {
+            let mut buffer = [0; 4096];
+            let Ok(length) = self.0.recv(&mut buffer) else { continue };
+            let message = String::from_utf8(buffer[..length].to_vec()).unwrap();
+            if message.lines().any(|said| said == line) {
+                return message;
+            }
+            heard.push(message);
+        }
+        panic!("never heard {line}, but {heard:#?}");
+    }
+}
+
+fn start(home: &Home) -> Process {
+    let mut command: Command = home.taskwarden(&["run"]);
+    command.env("NOTIFY_SOCKET", home.file("notify"));
+    Process::start(command)
+}
+
+async fn openlist() -> Sandbox {
+    real_time(Settings::new(Flavour::OpenList)).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_service_manager_hears_of_start_reload_and_end() {
+    let sandbox = openlist().await;
+    let home = Home::on(&sandbox, RULES);
+    let manager = Manager::new(&home);
+    let mut daemon = start(&home);
+    let ready = manager.hears("READY=1");
+    assert!(ready.contains("STATUS=looking after 1 server by 1 rule"), "{ready}");
+    manager.hears("STATUS=home: 0 tasks");
+    manager.hears("WATCHDOG=1");
+    daemon.signal("HUP");
+    let reloading = manager.hears("RELOADING=1");
+    assert!(reloading.contains("MONOTONIC_USEC="), "{reloading}");
+    manager.hears("READY=1");
+    // A broken file ends the reload too, or the manager would wait for it.
+    home.write_rules("version: 2\n");
+    manager.hears("STATUS=the rules file has errors; the old rules stay in force");
+    daemon.signal("TERM");
+    manager.hears("STOPPING=1");
+    assert!(daemon.ends().await.success());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_can_be_a_credential_of_the_service() {
+    let sandbox = openlist().await;
+    let home = Home::new();
+    let rules = format!(
+        "version: 1\nservers: [{{ name: home, url: {}, token: {{ credential: openlist }}, poll: 1s }}]\n{RULES}",
+        sandbox.url()
+    );
+    home.write_rules(&rules);
+    // Without a service manager that hands it over it cannot start, and says what is missing.
+    let ran = run(home.taskwarden(&["run"]));
+    assert_eq!(ran.code, Some(78), "{}", ran.err);
+    assert!(ran.err.contains("LoadCredential=openlist:PATH"), "{}", ran.err);
+    std::fs::create_dir(home.file("credentials")).unwrap();
+    std::fs::write(home.file("credentials/openlist"), format!("{}\n", sandbox.token())).unwrap();
+    let manager = Manager::new(&home);
+    let mut command = home.taskwarden(&["run"]);
+    command.env("NOTIFY_SOCKET", home.file("notify"));
+    command.env("CREDENTIALS_DIRECTORY", home.file("credentials"));
+    let mut daemon = Process::start(command);
+    manager.hears("STATUS=home: 0 tasks");
+    daemon.signal("TERM");
+    assert!(daemon.ends().await.success());
+    assert!(!daemon.said().contains(sandbox.token()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_hangs_is_no_stuck_loop() {
+    let sandbox = openlist().await;
+    sandbox.with_model(|model| {
+        model.faults().plan(FaultPlan {
+            rate: 1.0,
+            faults: vec![Fault::Hang(None)],
+            only: None,
+            phase: None,
+            seed: 1,
+        });
+    });
+    let home = Home::on(&sandbox, RULES);
+    let manager = Manager::new(&home);
+    let mut daemon = start(&home);
+    for _ in 0..3 {
+        manager.hears("WATCHDOG=1");
+    }
+    daemon.signal("TERM");
+    daemon.ends().await;
+}
+
+#[test]
+fn the_units_are_alike_and_speak_of_what_there_is() {
+    let read = |name: &str| {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("systemd").join(name);
+        std::fs::read_to_string(path).unwrap()
+    };
+    let (unit, template) = (read("taskwarden.service"), read("taskwarden@.service"));
+    for line in ["Type=notify-reload", "RestartPreventExitStatus=78", "WatchdogSec=3min"] {
+        assert!(unit.lines().any(|said| said == line), "{line}");
+    }
+    // The template differs in its names only.
+    let plain = |text: &str| -> Vec<String> {
+        text.lines().filter(|line| !line.contains("%i")).map(str::to_owned).collect()
+    };
+    let of_template = plain(&template);
+    let own: Vec<String> =
+        plain(&unit).into_iter().filter(|line| !of_template.contains(line)).collect();
+    assert_eq!(own.len(), template.lines().count() - of_template.len(), "{own:#?}");
+}
