@@ -111,7 +111,7 @@ async fn retries_cancels_and_clears(flavour: Flavour) {
         })
         .await;
     let said = daemon.terminate().await;
-    assert!(said.contains("looking after 1 server(s) with 3 rule(s)"), "{said}");
+    assert!(said.contains("looking after 1 server with 3 rules"), "{said}");
     assert!(said.trim_end().ends_with("stopping"), "{said}");
     assert_no_harm(&sandbox);
     assert!(!report(&sandbox).task(&copied).unwrap().listed);

@@ -72,7 +72,7 @@ async fn a_single_look_lets_go_of_old_rows_too() {
     store_rows(&home, &[400, 31, 29, 0]).await;
     let ran = run(home.taskwarden(&["run", "--once"]));
     assert_eq!(ran.code, Some(0), "{ran:#?}");
-    assert!(ran.err.contains("2 old row(s) left the store"), "{ran:#?}");
+    assert!(ran.err.contains("2 rows left the store"), "{ran:#?}");
     assert_eq!(left(&home), [3, 4]);
     // Without a limit they stay.
     let forever = RULES.replace("audit: 30d", "audit: none, size: none");

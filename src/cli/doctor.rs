@@ -13,7 +13,7 @@ use super::acquaintance::{Kept, candidates};
 use super::{Common, Exit, Failure, Format, paths, runtime, screen};
 use crate::ambient::Clock;
 use crate::engine::task::ServerName;
-use crate::engine::text::printable;
+use crate::engine::text::{plural, printable};
 
 /// Look for what keeps the daemon from its work: servers, tokens, rights, clocks, the state folder
 ///
@@ -166,7 +166,9 @@ pub(super) fn run(common: &Common, _: &DoctorArgs) -> Result<Exit, Failure> {
     }
     if common.format == Format::Human && !common.quiet {
         let [ok, warn, fail] = findings.counts;
-        screen::say(&format!("{ok} ok, {warn} warning(s), {fail} failure(s)"));
+        let warn = plural(warn, "warning", "warnings");
+        let fail = plural(fail, "failure", "failures");
+        screen::say(&format!("{ok} ok, {warn}, {fail}"));
     }
     Ok(findings.exit)
 }

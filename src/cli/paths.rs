@@ -7,6 +7,7 @@ use anyhow::{Context as _, anyhow};
 
 use super::{Common, Exit, Failure, findings, screen};
 use crate::daemon::reload;
+use crate::engine::text::plural;
 use crate::rules::{Config, Severity, Source};
 
 /// A rules file that was read.
@@ -124,8 +125,9 @@ pub fn load_rules(common: &Common) -> Result<(RulesFile, Config), Failure> {
     }
     let errors =
         loaded.findings.iter().filter(|finding| finding.severity == Severity::Error).count();
-    match loaded.config {
-        Some(config) => Ok((file, config)),
-        None => Err(Failure::new(Exit::Config, anyhow!("`{path}` has {errors} error(s)"))),
+    if let Some(config) = loaded.config {
+        return Ok((file, config));
     }
+    let errors = plural(errors, "error", "errors");
+    Err(Failure::new(Exit::Config, anyhow!("`{path}` has {errors}")))
 }

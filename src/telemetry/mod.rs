@@ -16,7 +16,7 @@ use crate::engine::audit::{AuditRow, Outcome};
 use crate::engine::predicate::format_duration;
 use crate::engine::rule::Mode;
 use crate::engine::task::{Flavour, Kind, RuleName, ServerName};
-use crate::engine::text::{moment, printable};
+use crate::engine::text::{moment, plural, printable};
 
 /// How much an event matters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -238,13 +238,13 @@ impl Event {
 }
 
 impl fmt::Display for Event {
+    #[allow(clippy::too_many_lines, reason = "one table of texts")]
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Started { servers, rules, revision } => {
-                write!(
-                    f,
-                    "looking after {servers} server(s) with {rules} rule(s), revision {revision}"
-                )
+                let servers = plural(*servers, "server", "servers");
+                let rules = plural(*rules, "rule", "rules");
+                write!(f, "looking after {servers} with {rules}, revision {revision}")
             }
             Self::ServerReached { server, flavour, kinds } => {
                 let kinds: Vec<&str> = kinds.iter().map(Kind::as_str).collect();
@@ -311,7 +311,11 @@ impl fmt::Display for Event {
                 write!(f, "{server}: rule `{rule}` works on {} as usual again", printable(key))
             }
             Self::HeldBack { server, rule, tasks, gate } => {
-                write!(f, "{server}: rule `{rule}` holds {tasks} task(s) back: {gate}")
+                write!(
+                    f,
+                    "{server}: rule `{rule}` holds {} back: {gate}",
+                    plural(*tasks, "task", "tasks")
+                )
             }
             Self::Reloaded { changes, revision } => {
                 write!(f, "rules reloaded ({changes}), revision {revision}")
@@ -327,7 +331,8 @@ impl fmt::Display for Event {
                 write!(f, "{error}; the store has every row all the same")
             }
             Self::Pruned { rows, bytes } => {
-                write!(f, "{rows} old row(s) left the store, which shrank by {bytes} byte(s)")
+                let rows = plural(usize::try_from(*rows).unwrap_or(usize::MAX), "row", "rows");
+                write!(f, "{rows} left the store for their age, and it shrank by {bytes} bytes")
             }
             Self::NotPruned { error } => {
                 write!(f, "old rows stay in the store for now: {error}")

@@ -9,6 +9,7 @@ use jiff::{SignedDuration, Timestamp};
 use super::super::acquaintance::Kept;
 use super::super::{Common, Exit, paths};
 use super::Line;
+use crate::engine::text::plural;
 use crate::rules::{AuthConfig, Config, SecretRef, ServerConfig, Severity};
 use crate::store::{self, AuditFilter, Lock, Reader, StoreError};
 
@@ -34,17 +35,20 @@ pub(super) fn config(common: &Common) -> (Vec<Line>, Option<Config>) {
     let count = |severity| loaded.findings.iter().filter(|f| f.severity == severity).count();
     let (errors, warnings) = (count(Severity::Error), count(Severity::Warning));
     let Some(config) = loaded.config else {
-        let detail = format!("`{path}` has {errors} error(s), so the daemon cannot start with it");
+        let errors = plural(errors, "error", "errors");
+        let detail = format!("`{path}` has {errors}, so the daemon cannot start with it");
         let line = Line::fail("config", detail, "`taskwarden check` shows each with its mend");
         return (vec![line.ending(Exit::Config)], None);
     };
     let (rules, servers) = (config.rules.rules.len(), config.servers.len());
-    let detail = format!("`{path}` has {rules} rule(s) for {servers} server(s)");
+    let (rules, for_servers) =
+        (plural(rules, "rule", "rules"), plural(servers, "server", "servers"));
+    let detail = format!("`{path}` has {rules} for {for_servers}");
     let mut lines = vec![if config.servers.is_empty() {
         Line::fail("config", format!("`{path}` names no server"), "add one under `servers:`")
             .ending(Exit::Config)
     } else if warnings > 0 {
-        let detail = format!("{detail}, with {warnings} warning(s)");
+        let detail = format!("{detail}, with {}", plural(warnings, "warning", "warnings"));
         Line::warn("config", detail, "`taskwarden check` shows each with its mend")
     } else {
         Line::ok("config", detail)
@@ -168,7 +172,11 @@ pub(super) fn given_up(server: &ServerConfig, kept: &Kept) -> Option<Line> {
         return Some(Line::ok("given_up", "no task is given up"));
     }
     let fix = "`taskwarden audit --action give_up` shows which, and why";
-    Some(Line::warn("given_up", format!("rules have given up on {count} task(s)"), fix))
+    Some(Line::warn(
+        "given_up",
+        format!("rules have given up on {}", plural(count, "task", "tasks")),
+        fix,
+    ))
 }
 
 /// Looks for the systemd unit.
