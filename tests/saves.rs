@@ -54,14 +54,14 @@ const WHATS: [What; 5] = [What::Valid, What::Invalid, What::Truncated, What::Emp
 /// A moment shorter than the rest that a file must have before it is read.
 const MOMENT: Duration = Duration::from_millis(30);
 
-struct Saver {
+struct Editor {
     way: Way,
     folder: PathBuf,
     path: PathBuf,
     saves: usize,
 }
 
-impl Saver {
+impl Editor {
     fn new(root: &Path, way: Way, text: &str) -> Self {
         let folder = root.join("folder");
         fs::create_dir(&folder).unwrap();
@@ -152,14 +152,14 @@ async fn cell(way: Way, what: What, saves: usize) {
     let cell = format!("{way:?}, {what:?}");
     let root = tempfile::tempdir().unwrap();
     let first = if matches!(what, What::Same) { text(what, 0) } else { "# first\n".to_owned() };
-    let mut saver = Saver::new(root.path(), way, &first);
-    let mut followed = FollowedFile::new(&saver.path, &first);
+    let mut editor = Editor::new(root.path(), way, &first);
+    let mut followed = FollowedFile::new(&editor.path, &first);
     let mut halves = 0;
     for n in 1..=saves {
         let text = text(what, n);
         if matches!(what, What::Same) {
             // Nothing comes of it; a file that was away for a moment may be told to be back.
-            saver.save(&text, false).await;
+            editor.save(&text, false).await;
             let none = tokio::time::timeout(Duration::from_millis(250), followed.changed()).await;
             if let Ok(content) = none {
                 let away = matches!(way, Way::RemoveAndBack | Way::FolderRemovedAndBack);
@@ -168,7 +168,7 @@ async fn cell(way: Way, what: What, saves: usize) {
             continue;
         }
         let ((), mut came) = tokio::join!(
-            saver.save(&text, matches!(what, What::Truncated)),
+            editor.save(&text, matches!(what, What::Truncated)),
             next(&mut followed, &cell)
         );
         // A machine that is busy elsewhere can make the moment between the halves longer than the
@@ -181,7 +181,7 @@ async fn cell(way: Way, what: What, saves: usize) {
     }
     assert!(halves * 50 <= saves, "{cell}: {halves} of {saves} were seen half written");
     if matches!(what, What::Same) {
-        saver.save("# another\n", false).await;
+        editor.save("# another\n", false).await;
         let mut came = next(&mut followed, &cell).await;
         while came == text(what, 0) {
             came = next(&mut followed, &cell).await;
