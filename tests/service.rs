@@ -121,6 +121,38 @@ async fn a_server_that_hangs_is_no_stuck_loop() {
     daemon.ends().await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn the_log_is_for_people_for_the_journal_or_for_machines() {
+    let sandbox = openlist().await;
+    let home = Home::on(&sandbox, RULES);
+    for (format, journal, shape) in [
+        ("auto", false, " INFO looking after 1 server with 1 rule"),
+        ("auto", true, "<6>looking after 1 server with 1 rule"),
+        ("logfmt", true, " level=info event=server_reached server=home msg=\"home: reached"),
+        (
+            "json",
+            false,
+            "\"level\":\"info\",\"event\":\"server_reached\",\"server\":\"home\",\"msg\"",
+        ),
+    ] {
+        let mut command = home.taskwarden(&["run", "--log-format", format]);
+        if journal {
+            command.env("JOURNAL_STREAM", "8:1");
+        } else {
+            command.env_remove("JOURNAL_STREAM");
+        }
+        let daemon = Process::start(command);
+        daemon.says(shape).await;
+        let said = daemon.terminate().await;
+        if format == "json" {
+            for line in said.lines() {
+                let record: serde_json::Value = serde_json::from_str(line).unwrap();
+                assert!(record["msg"].is_string(), "{line}");
+            }
+        }
+    }
+}
+
 #[test]
 fn the_units_are_alike_and_speak_of_what_there_is() {
     let read = |name: &str| {

@@ -14,6 +14,7 @@ pub mod explain;
 pub mod findings;
 pub mod history;
 pub mod live;
+pub mod log;
 pub mod match_;
 pub mod notify;
 mod past;
@@ -180,7 +181,11 @@ pub fn main(args: Args) -> Exit {
         screen::say("error: --format sarif and github are for `check`; use human or json");
         return Exit::Usage;
     }
-    screen::start_log(&common);
+    let log_format = match &command {
+        Command::Run(args) => args.log_format,
+        _ => log::LogFormat::Human,
+    };
+    log::start(&common, log_format);
     let result = match command {
         Command::Run(args) => run::run(&common, &args),
         Command::Demo(args) => demo::run(&common, &args),

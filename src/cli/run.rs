@@ -3,6 +3,7 @@
 use anyhow::anyhow;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
+use super::log::LogFormat;
 use super::{Common, Exit, Failure, paths, runtime};
 use crate::ambient::Clock;
 use crate::daemon::reload::{FollowedFile, Poke};
@@ -22,6 +23,9 @@ pub struct RunArgs {
     /// Look and act once, then end; 3 if a server could not be reached
     #[arg(long)]
     once: bool,
+    /// How the log on standard error is written
+    #[arg(long, value_enum, default_value_t, value_name = "FORMAT")]
+    pub(super) log_format: LogFormat,
     /// Send nothing that changes anything; say what would be done
     #[arg(long)]
     dry_run: bool,

@@ -42,38 +42,6 @@ fn wants_color(common: &Common, terminal: bool) -> bool {
     }
 }
 
-/// Starts the log, on standard error.
-pub fn start_log(common: &Common) {
-    use tracing_subscriber::fmt::time::FormatTime;
-    struct Local;
-    impl FormatTime for Local {
-        fn format_time(
-            &self,
-            w: &mut tracing_subscriber::fmt::format::Writer<'_>,
-        ) -> std::fmt::Result {
-            let now = crate::ambient::Clock::system().now();
-            write!(w, "{}", local_time(now))
-        }
-    }
-    let level = match (common.quiet, common.verbose) {
-        (true, _) => "taskwarden=error",
-        (_, 0) => "taskwarden=info",
-        (_, 1) => "taskwarden=debug",
-        _ => "debug",
-    };
-    // A second start, in tests, keeps the first.
-    let _ = tracing_subscriber::fmt()
-        .with_env_filter(tracing_subscriber::EnvFilter::new(level))
-        .with_writer(std::io::stderr)
-        .with_ansi(colored_talk(common))
-        // Otherwise a log that nobody reads any more makes it print to the same place, which
-        // panics, and with that ends a server's loop.
-        .log_internal_errors(false)
-        .with_target(false)
-        .with_timer(Local)
-        .try_init();
-}
-
 /// A moment in the machine's zone, to the second.
 #[must_use]
 pub fn local_time(moment: jiff::Timestamp) -> String {

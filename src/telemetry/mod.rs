@@ -206,7 +206,84 @@ pub enum Event {
     Stopping,
 }
 
+/// What an event is about, for log records.
+#[derive(Clone, Copy, Debug, Default)]
+struct About<'a> {
+    server: Option<&'a str>,
+    rule: Option<&'a str>,
+    kind: Option<&'a str>,
+    task_id: Option<&'a str>,
+    action: Option<&'a str>,
+    outcome: Option<&'a str>,
+}
+
 impl Event {
+    /// The stable name of its sort, in log records.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Started { .. } => "started",
+            Self::ServerReached { .. } => "server_reached",
+            Self::ServerAway { .. } => "server_away",
+            Self::Told { .. } => "told",
+            Self::NotTold { .. } => "not_told",
+            Self::KindUnread { .. } => "kind_unread",
+            Self::Polled { .. } => "polled",
+            Self::Status(_) => "status",
+            Self::Ordered(_) => "ordered",
+            Self::ControlAway { .. } => "control_away",
+            Self::ListenAway { .. } => "listen_away",
+            Self::ClockSkew { .. } => "clock_skew",
+            Self::ClockSet { .. } => "clock_set",
+            Self::Acted(_) => "acted",
+            Self::GaveUp { .. } => "gave_up",
+            Self::Breaker { .. } => "breaker",
+            Self::HeldBack { .. } => "held_back",
+            Self::Reloaded { .. } => "reloaded",
+            Self::ReloadRefused { .. } => "reload_refused",
+            Self::StoreAway { .. } => "store_away",
+            Self::StoreBack => "store_back",
+            Self::AuditLogAway { .. } => "audit_log_away",
+            Self::Pruned { .. } => "pruned",
+            Self::NotPruned { .. } => "not_pruned",
+            Self::LoopDied { .. } => "loop_died",
+            Self::Alive => "alive",
+            Self::Stopping => "stopping",
+        }
+    }
+
+    fn about(&self) -> About<'_> {
+        match self {
+            Self::Acted(row) | Self::Ordered(row) | Self::GaveUp { row, .. } => About {
+                server: Some(row.server.as_str()),
+                rule: row.rule.as_ref().map(RuleName::as_str),
+                kind: row.kind.as_ref().map(Kind::as_str),
+                task_id: row.task_id.as_ref().map(crate::engine::task::TaskId::as_str),
+                action: Some(&row.action),
+                outcome: Some(row.outcome.as_str()),
+            },
+            Self::Breaker { server, rule, .. } | Self::HeldBack { server, rule, .. } => About {
+                server: Some(server.as_str()),
+                rule: Some(rule.as_str()),
+                ..About::default()
+            },
+            Self::KindUnread { server, kind, .. } => About {
+                server: Some(server.as_str()),
+                kind: Some(kind.as_str()),
+                ..About::default()
+            },
+            Self::ServerReached { server, .. }
+            | Self::ServerAway { server, .. }
+            | Self::Polled { server, .. }
+            | Self::ClockSkew { server, .. }
+            | Self::ClockSet { server, .. }
+            | Self::LoopDied { server } => {
+                About { server: Some(server.as_str()), ..About::default() }
+            }
+            _ => About::default(),
+        }
+    }
+
     /// How much it matters.
     #[must_use]
     pub fn level(&self) -> Level {
@@ -385,6 +462,24 @@ fn write_row(f: &mut fmt::Formatter<'_>, row: &AuditRow) -> fmt::Result {
 #[derive(Clone)]
 pub struct Sink(Arc<dyn Fn(&Event) + Send + Sync>);
 
+/// A log record of an event: its name and what it is about as fields, and the text.
+macro_rules! said {
+    ($level:ident, $event:ident) => {{
+        let about = $event.about();
+        tracing::$level!(
+            event = $event.name(),
+            server = about.server,
+            rule = about.rule,
+            kind = about.kind,
+            task_id = about.task_id,
+            action = about.action,
+            outcome = about.outcome,
+            "{}",
+            $event
+        );
+    }};
+}
+
 impl Sink {
     /// Hands every event to `take`.
     pub fn new(take: impl Fn(&Event) + Send + Sync + 'static) -> Self {
@@ -396,10 +491,10 @@ impl Sink {
     pub fn log() -> Self {
         Self::new(|event| match event.level() {
             _ if matches!(event, Event::Status(_) | Event::Alive) => {}
-            Level::Debug => tracing::debug!("{event}"),
-            Level::Info => tracing::info!("{event}"),
-            Level::Warn => tracing::warn!("{event}"),
-            Level::Error => tracing::error!("{event}"),
+            Level::Debug => said!(debug, event),
+            Level::Info => said!(info, event),
+            Level::Warn => said!(warn, event),
+            Level::Error => said!(error, event),
         })
     }
 

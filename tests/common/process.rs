@@ -84,7 +84,15 @@ impl Home {
         for name in ["TASKWARDEN_CONFIG", "STATE_DIRECTORY", "XDG_CONFIG_HOME", "XDG_STATE_HOME"] {
             command.env_remove(name);
         }
-        for name in ["NO_COLOR", "RUST_LOG", "http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"] {
+        for name in [
+            "NO_COLOR",
+            "RUST_LOG",
+            "JOURNAL_STREAM",
+            "http_proxy",
+            "HTTP_PROXY",
+            "all_proxy",
+            "ALL_PROXY",
+        ] {
             command.env_remove(name);
         }
         command.env("HOME", self.path()).env("TZ", "UTC").env("COLUMNS", "100");
