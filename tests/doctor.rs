@@ -41,6 +41,8 @@ fn home_of_user(sandbox: &Sandbox, user: &str, password: &str) -> Home {
 fn home_of_token(url: &str, token: &str) -> Home {
     let home = Home::new();
     std::fs::write(home.file("token"), token).unwrap();
+    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o600);
+    std::fs::set_permissions(home.file("token"), mode).unwrap();
     home.write_rules(&format!(
         "version: 1\nservers:\n  - {{ name: home, url: '{url}', token: {{ file: token }} }}\n{RULES}"
     ));
@@ -327,6 +329,21 @@ async fn a_secret_in_an_open_file_is_told_of_and_not_shown() {
     assert!(!found.ran.out.contains(sandbox.token()));
     open(0o600);
     doctor(&home).says("secrets", "ok: ", &[]);
+    // A file of its own is no safer when it is open to all.
+    let token = home.file("token");
+    std::fs::write(&token, sandbox.token()).unwrap();
+    home.write_rules(&format!(
+        "version: 1\nservers: [{{ name: a, url: '{}', token: {{ file: '{}' }} }}]\n{RULES}",
+        sandbox.url(),
+        token.display()
+    ));
+    let close = |mode| {
+        std::fs::set_permissions(&token, std::fs::Permissions::from_mode(mode)).unwrap();
+    };
+    close(0o644);
+    doctor(&home).says("secrets", "warn: everyone here can read the secret file", &["chmod 600"]);
+    close(0o600);
+    assert!(!doctor(&home).has("secrets"));
 }
 
 #[tokio::test(flavor = "multi_thread")]

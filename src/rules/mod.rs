@@ -95,6 +95,24 @@ pub struct Config {
     pub retention: Retention,
 }
 
+impl Config {
+    /// Where each secret of the file is.
+    pub fn secrets(&self) -> impl Iterator<Item = &SecretRef> {
+        let servers = self.servers.iter().flat_map(|server| match &server.auth {
+            AuthConfig::Token(token) => vec![token],
+            AuthConfig::Password { password, totp, .. } => {
+                std::iter::once(password).chain(totp).collect()
+            }
+        });
+        let listen = self.listen.iter().flat_map(|listen| &listen.token);
+        let notify = self.notify.iter().flat_map(|target| {
+            let headers = target.headers.iter().map(|(_, value)| value);
+            target.url.iter().chain(&target.token).chain(headers)
+        });
+        servers.chain(listen).chain(notify)
+    }
+}
+
 /// A size as rules files write it (`10GiB`), in bytes.
 ///
 /// # Errors

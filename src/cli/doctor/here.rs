@@ -9,8 +9,9 @@ use jiff::{SignedDuration, Timestamp};
 use super::super::acquaintance::Kept;
 use super::super::{Common, Exit, paths};
 use super::Line;
+use crate::daemon::reload;
 use crate::engine::text::plural;
-use crate::rules::{AuthConfig, Config, SecretRef, ServerConfig, Severity};
+use crate::rules::{Config, SecretRef, ServerConfig, Severity};
 use crate::store::{self, AuditFilter, Lock, Reader, StoreError};
 
 /// Where packages and administrators put the unit.
@@ -53,7 +54,13 @@ pub(super) fn config(common: &Common) -> (Vec<Line>, Option<Config>) {
     } else {
         Line::ok("config", detail)
     }];
-    if config.servers.iter().any(holds_secret) {
+    for open in config.secrets().filter_map(open_to_all) {
+        let detail = format!("everyone here can read the secret file `{}`", open.display());
+        let fix =
+            format!("`chmod 600 {}`, and have it belong to the daemon's user", open.display());
+        lines.push(Line::warn("secrets", detail, fix));
+    }
+    if config.secrets().any(|secret| matches!(secret, SecretRef::Literal(_))) {
         lines.push(if file.world_readable {
             let detail = format!("a secret stands in `{path}`, which everyone here can read");
             let fix = "move it to `{ env: NAME }` or `{ file: PATH }`, or `chmod 600` the file";
@@ -65,13 +72,11 @@ pub(super) fn config(common: &Common) -> (Vec<Line>, Option<Config>) {
     (lines, Some(config))
 }
 
-fn holds_secret(server: &ServerConfig) -> bool {
-    let literal = |secret: &SecretRef| matches!(secret, SecretRef::Literal(_));
-    match &server.auth {
-        AuthConfig::Token(token) => literal(token),
-        AuthConfig::Password { password, totp, .. } => {
-            literal(password) || totp.as_ref().is_some_and(literal)
-        }
+/// The file of a secret that others than its owner and group may read.
+fn open_to_all(secret: &SecretRef) -> Option<&Path> {
+    match secret {
+        SecretRef::File(path) if reload::world_readable(path) => Some(path),
+        _ => None,
     }
 }
 
