@@ -3,12 +3,13 @@
 use std::fmt::Write as _;
 
 use anyhow::anyhow;
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
 
 use super::{Common, Exit, Failure, Format, paths, screen};
 use crate::ambient::Clock;
 use crate::engine::audit::{AuditRow, Outcome};
-use crate::engine::text::printable;
+use crate::engine::text::{printable, when};
 use crate::store::{AuditFilter, Reader};
 
 /// Show what was done, when, why, and what came of it
@@ -122,21 +123,5 @@ pub fn human(row: &AuditRow) -> String {
 
 /// A moment as people give it.
 pub(super) fn parse_when(text: &str, now: Timestamp) -> Result<Timestamp, Failure> {
-    if let Ok(moment) = text.parse::<Timestamp>() {
-        return Ok(moment);
-    }
-    if let Ok(day) = text.parse::<jiff::civil::Date>()
-        && let Ok(start) = day.to_zoned(jiff::tz::TimeZone::system())
-    {
-        return Ok(start.timestamp());
-    }
-    let ago =
-        humantime::parse_duration(text).ok().and_then(|ago| SignedDuration::try_from(ago).ok());
-    ago.and_then(|ago| now.checked_sub(ago).ok()).ok_or_else(|| {
-        let error = anyhow!(
-            "`{text}` is no moment: write one like 2026-11-24T03:00:00Z, a day like 2026-11-24, or \
-             a length of time ago like 2h"
-        );
-        Failure::new(Exit::Usage, error)
-    })
+    when(text, now, &TimeZone::system()).map_err(|why| Failure::new(Exit::Usage, anyhow!(why)))
 }

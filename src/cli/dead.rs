@@ -1,6 +1,5 @@
 //! `dead`: what rules gave up, to be tried again or put away.
 
-use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use anyhow::anyhow;
@@ -9,11 +8,11 @@ use jiff::SignedDuration;
 use super::pause::tell;
 use super::{Common, Exit, Failure, Format, paths, running, screen};
 use crate::daemon::control::Done;
-use crate::engine::memory::Memory;
 use crate::engine::order::{DeadFilter, DeadLetter, Order};
 use crate::engine::task::{ServerName, TaskId};
 use crate::engine::text::{plural, printable, shorten};
 use crate::store::Reader;
+use crate::web::views::dead::{by_cause, letters};
 
 /// What rules gave up: list it, try it again, or put it away
 #[derive(Debug, clap::Args)]
@@ -158,23 +157,11 @@ fn parse_rate(text: &str) -> Result<SignedDuration, String> {
     per.checked_div(count).ok_or_else(wrong)
 }
 
-/// The same cause: the same server, rule, class and give-up, numbers aside.
-type Cause = (String, String, String, String);
-
 fn list(common: &Common, which: &Which) -> Result<Exit, Failure> {
     let config = |error: anyhow::Error| Failure::new(Exit::Config, error);
     let reader = Reader::open(&paths::state_dir(common)?).map_err(|error| config(error.into()))?;
-    let filter = which.filter();
-    let wanted = which.server();
-    let mut letters = Vec::new();
-    for server in reader.servers().map_err(|error| config(error.into()))? {
-        if wanted.as_ref().is_some_and(|wanted| *wanted != server) {
-            continue;
-        }
-        let mut memory = Memory::new(server.clone());
-        memory.restore(reader.load(&server).map_err(|error| config(error.into()))?);
-        letters.extend(memory.dead_letters().into_iter().filter(|letter| filter.takes(letter)));
-    }
+    let letters = letters(&reader, which.server().as_ref(), &which.filter())
+        .map_err(|error| config(error.into()))?;
     if common.format == Format::Json {
         for letter in &letters {
             screen::print(&serde_json::to_string(letter).unwrap_or_default());
@@ -184,29 +171,21 @@ fn list(common: &Common, which: &Which) -> Result<Exit, Failure> {
     if letters.is_empty() {
         screen::print("nothing is given up");
     } else {
-        screen::print(human(&letters).trim_end());
+        screen::print(human(letters).trim_end());
     }
     Ok(Exit::Fine)
 }
 
-fn human(letters: &[DeadLetter]) -> String {
-    let mut groups: BTreeMap<Cause, Vec<&DeadLetter>> = BTreeMap::new();
-    for letter in letters {
-        let class = letter.class.as_ref().map_or("no error", |class| class.as_str());
-        let why = letter.reason.split(|c: char| c.is_ascii_digit()).next().unwrap_or_default();
-        let cause =
-            (letter.server.to_string(), letter.rule.to_string(), class.to_owned(), why.to_owned());
-        groups.entry(cause).or_default().push(letter);
-    }
-    let mut groups: Vec<_> = groups.into_iter().collect();
-    groups.sort_by_key(|(_, letters)| std::cmp::Reverse(letters.len()));
+fn human(letters: Vec<DeadLetter>) -> String {
     let mut text = String::new();
-    for ((server, rule, class, _), letters) in groups {
-        let last = letters[letters.len() - 1];
+    for letters in by_cause(letters) {
+        let Some(last) = letters.last() else { continue };
+        let class = last.class.as_ref().map_or("no error", |class| class.as_str());
+        let (server, rule) = (&last.server, last.rule.as_str());
         let _ = writeln!(
             text,
             "{server}: rule `{}`, {class}: {}, last because {}",
-            printable(&rule),
+            printable(rule),
             plural(letters.len(), "task", "tasks"),
             printable(&last.reason),
         );

@@ -5,7 +5,6 @@ use std::ops::ControlFlow;
 
 use anyhow::anyhow;
 use jiff::Timestamp;
-use serde::Serialize;
 use serde_json::Value;
 
 use super::described::{About, describe, server_of};
@@ -13,16 +12,15 @@ use super::live::{self, Seen};
 use super::{Common, Exit, Failure, Format, audit, paths, screen};
 use crate::ambient::Clock;
 use crate::engine::audit::AuditRow;
-use crate::engine::class::{Class, Retry};
-use crate::engine::decide::{Tick, examine, until};
+use crate::engine::class::Retry;
+use crate::engine::decide::{Tick, until};
 use crate::engine::described::Described;
-use crate::engine::forecast::{self, Next};
-use crate::engine::memory::{Memory, Snapshot};
+use crate::engine::explained::{Explained, RuleExplained, explain};
 use crate::engine::predicate::{PredicateTrace, format_duration};
-use crate::engine::rule::{Action, Mode, RuleSet};
-use crate::engine::task::{Flavour, Kind, RuleName, ServerName, State, TaskId};
+use crate::engine::rule::{Mode, RuleSet};
+use crate::engine::task::{Kind, RuleName, State, TaskId};
 use crate::engine::text::{moment as written, printable};
-use crate::engine::trace::{Gate, Look, TaskTrace};
+use crate::engine::trace::Gate;
 use crate::rules::Config;
 use crate::store::{AuditFilter, Reader};
 
@@ -57,73 +55,6 @@ pub struct ExplainArgs {
     /// The moment to look at a described task [default: now]
     #[arg(long, value_name = "MOMENT", conflicts_with_all = ["id", "audit"])]
     now: Option<Timestamp>,
-}
-
-/// Everything about one task; an object of `--format json`.
-#[derive(Debug, Serialize)]
-pub struct Explained {
-    /// The server.
-    pub server: ServerName,
-    /// The queue.
-    pub kind: Kind,
-    /// The task.
-    pub id: TaskId,
-    /// Its name, secrets out.
-    pub name: String,
-    /// Its state.
-    pub state: State,
-    /// Its error (the last one seen, if the server forgot it).
-    pub error: String,
-    /// The class of that error.
-    pub class: Option<Class>,
-    /// Whether running it again later is sensible.
-    pub retry_sensible: Option<Retry>,
-    /// What became of it: that of the rule that has it, else `no_match`.
-    pub verdict: &'static str,
-    /// The rule that has it.
-    pub rule: Option<RuleName>,
-    /// What that rule does.
-    pub action: Option<Action>,
-    /// When something happens to it next, if nothing about it changes.
-    pub next_at: Option<Timestamp>,
-    /// What that is.
-    pub next: Option<Next>,
-    /// Every rule, in file order.
-    pub rules: Vec<RuleExplained>,
-}
-
-/// What one rule makes of the task.
-#[derive(Debug, Serialize)]
-pub struct RuleExplained {
-    /// The rule.
-    pub name: RuleName,
-    /// What it does.
-    pub action: Action,
-    /// Whether it does so.
-    pub mode: Mode,
-    /// `off`, `taken_before`, `no_match`, `let_go`, `waits` or `acts`.
-    pub verdict: &'static str,
-    /// Why it let the task go, or what of the task it cannot act on.
-    pub why: Option<String>,
-    /// Accepted actions on the task so far.
-    pub attempts: u32,
-    /// The most of them.
-    pub max_attempts: Option<u32>,
-    /// When its next action is due, limits aside.
-    pub due: Option<Timestamp>,
-    /// Its matchers.
-    pub predicates: Vec<PredicateTrace>,
-    /// What keeps it from acting now.
-    pub gates: Vec<GateExplained>,
-}
-
-/// What keeps a rule from acting now.
-#[derive(Debug, Serialize)]
-pub struct GateExplained {
-    #[serde(flatten)]
-    gate: Gate,
-    /// The same in words.
-    text: String,
 }
 
 pub(super) fn run(common: &Common, args: &ExplainArgs) -> Result<Exit, Failure> {
@@ -287,106 +218,6 @@ pub fn described(rules: &RuleSet, task: &Described, now: Timestamp) -> Option<Ex
     let memory = task.memory(rules, &snapshot, now);
     let tick = Tick { now, seed: live::SEED };
     explain(rules, &memory, &snapshot, tick, &task.kind, &task.id)
-}
-
-/// What the rules make of a task that the snapshot has.
-#[must_use]
-pub fn explain(
-    rules: &RuleSet,
-    memory: &Memory,
-    snapshot: &Snapshot,
-    tick: Tick,
-    kind: &Kind,
-    id: &TaskId,
-) -> Option<Explained> {
-    let (decision, trace) = examine(rules, memory, snapshot, tick, kind, id);
-    let trace = trace?;
-    let next = forecast::next(rules, memory, snapshot, tick, (&decision, &trace));
-    let (server, flavour) = (&snapshot.server, snapshot.flavour);
-    Some(Explained {
-        next_at: next.as_ref().map(|next| next.at),
-        next,
-        ..of_trace(rules, server, flavour, trace)
-    })
-}
-
-/// A trace with what the rules say beside it, without a forecast.
-#[must_use]
-pub fn of_trace(
-    rules: &RuleSet,
-    server: &ServerName,
-    flavour: Flavour,
-    trace: TaskTrace,
-) -> Explained {
-    let mut explained = Vec::new();
-    let mut traces = trace.rules.into_iter().peekable();
-    for rule in &rules.rules {
-        let mut one = RuleExplained {
-            name: rule.name.clone(),
-            action: rule.action,
-            mode: rules.mode_of(rule, server),
-            verdict: "off",
-            why: None,
-            attempts: 0,
-            max_attempts: rule.max_attempts,
-            due: None,
-            predicates: Vec::new(),
-            gates: Vec::new(),
-        };
-        // Rules that are off are not looked at and so not in the trace.
-        if let Some(look) = traces.next_if(|look| look.name == rule.name) {
-            one.verdict = verdict(&look.look);
-            one.why = match look.look {
-                Look::LetGo { why } => Some(why),
-                _ => look.implied,
-            };
-            one.attempts = look.attempts;
-            one.due = look.due;
-            one.predicates = match look.predicate {
-                Some(all) if all.key == "all" => all.members,
-                other => other.into_iter().collect(),
-            };
-            one.gates = look
-                .gates
-                .into_iter()
-                .map(|gate| GateExplained { text: gate.to_string(), gate })
-                .collect();
-        }
-        explained.push(one);
-    }
-    // A rule that lets others look too stands before the one that has the task in the end.
-    let has = explained.iter().rfind(|rule| matches!(rule.verdict, "waits" | "acts" | "taken"));
-    let lost = explained.iter().rfind(|rule| rule.verdict == "let_go");
-    let owner = has.or(lost);
-    let judged =
-        trace.class.as_ref().map(|_| rules.classes.judge(&trace.error, flavour, trace.state));
-    Explained {
-        server: server.clone(),
-        kind: trace.kind,
-        id: trace.id,
-        name: trace.name,
-        state: trace.state,
-        retry_sensible: judged.map(|judged| judged.retry),
-        error: trace.error,
-        class: trace.class,
-        verdict: owner.map_or("no_match", |rule| rule.verdict),
-        rule: owner.map(|rule| rule.name.clone()),
-        action: owner.map(|rule| rule.action),
-        next_at: None,
-        next: None,
-        rules: explained,
-    }
-}
-
-fn verdict(look: &Look) -> &'static str {
-    match look {
-        Look::TakenBefore => "taken_before",
-        Look::NoMatch => "no_match",
-        Look::Taken => "taken",
-        Look::LetGo { .. } => "let_go",
-        Look::Waits => "waits",
-        Look::Acts => "acts",
-    }
 }
 
 fn show(common: &Common, args: &ExplainArgs, explained: Option<&Explained>, now: Timestamp) {

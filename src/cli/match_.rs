@@ -11,10 +11,11 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 
 use super::described::{FIELDS, describe, server_of};
-use super::explain::{self, Explained, described};
+use super::explain::{self, described};
 use super::{Common, Exit, Failure, Format, paths, screen};
 use crate::ambient::Clock;
 use crate::engine::class::{Class, Retry};
+use crate::engine::explained::Explained;
 use crate::engine::rule::Action;
 use crate::engine::task::{Kind, RuleName, ServerName, State, TaskId};
 use crate::engine::text::{plural, printable, shorten};

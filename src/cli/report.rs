@@ -1,17 +1,16 @@
 //! `report`: what a stretch of history comes to.
 
 use std::fmt::Write as _;
-use std::ops::ControlFlow;
 
 use jiff::tz::TimeZone;
 use serde_json::{Value, json};
 
-use super::past::{self, Event, Period};
+use super::past::{self, Period};
 use super::{Common, Exit, Failure, Format, screen};
-use crate::engine::class::Class;
-use crate::engine::report::{Report, hour};
+use crate::engine::report::Report;
 use crate::engine::text::{plural, printable, shorten};
 use crate::store::{AuditFilter, LookFilter};
+use crate::web::views::report::gather;
 
 /// What failed, where and when, what each further attempt was worth, and errors without a class
 #[derive(Debug, clap::Args)]
@@ -44,24 +43,7 @@ pub(super) fn run(common: &Common, args: &ReportArgs) -> Result<Exit, Failure> {
         ..AuditFilter::default()
     };
     let zone = TimeZone::system();
-    let mut report = Report::default();
-    past::each(&reader, &looks, &rows, |event| {
-        match event {
-            Event::Done(row) => report.note_row(&row),
-            Event::Seen(seen) => {
-                if let Some(task) = seen.failed() {
-                    let class = seen.class(&classes).unwrap_or(Class::Unknown);
-                    report.note_failure(task, &class, hour(seen.time, &zone));
-                }
-                let again = seen.failed().is_some();
-                let state = seen.task.as_ref().map(|task| task.state);
-                if again || seen.before.as_ref().map(|task| task.state) != state {
-                    report.note_state(&seen.server, &seen.kind, &seen.id, state);
-                }
-            }
-        }
-        ControlFlow::Continue(())
-    })?;
+    let report = gather(&reader, &looks, &rows, &classes, &zone).map_err(past::config)?;
     if common.format == Format::Json {
         for line in lines(&report) {
             screen::print(&line.to_string());

@@ -8,10 +8,11 @@ use super::{Common, Exit, Failure, paths, runtime};
 use crate::ambient::Clock;
 use crate::daemon::reload::{FollowedFile, Poke};
 use crate::daemon::supervise::{Daemon, Options, StartError};
+use crate::telemetry::feed::Feed;
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::status::Board;
 use crate::telemetry::{Event, Sink, service};
-use crate::web::routes::Desk;
+use crate::web::desk::Desk;
 use crate::web::{listener, socket};
 
 /// Look after the servers: poll, decide, act, record
@@ -46,7 +47,9 @@ pub(super) fn run(common: &Common, args: &RunArgs) -> Result<Exit, Failure> {
     let ended = runtime.block_on(async {
         let signals = Signals::listen()?;
         let (board, metrics) = (Board::default(), Metrics::new(options.clock.clone()));
-        let sink = service::beside(&metrics.beside(&board.beside(&options.sink)));
+        let feed = Feed::default();
+        let shown = feed.beside(&board.beside(&options.sink));
+        let sink = service::beside(&metrics.beside(&shown));
         let (dir, clock) = (options.state_dir.clone(), options.clock.clone());
         let options = Options { sink: sink.clone(), ..options };
         let daemon = Daemon::new(config, options).map_err(start)?;
@@ -60,8 +63,7 @@ pub(super) fn run(common: &Common, args: &RunArgs) -> Result<Exit, Failure> {
             let away = daemon.run_once().await.map_err(start)?;
             return Ok(if away.is_empty() { Exit::Fine } else { Exit::Unreached });
         }
-        let (control, store) = (daemon.control(), daemon.store());
-        let desk = Desk { control, board, metrics, store, clock };
+        let desk = Desk::new((daemon.control(), daemon.store()), board, feed, metrics, clock);
         tokio::spawn(listener::follow(desk.clone(), sink.clone()));
         tokio::spawn(async move {
             if let Err(error) = socket::serve(&dir, desk).await {

@@ -14,7 +14,8 @@ use crate::engine::memory::Memory;
 use crate::engine::order::Order;
 use crate::engine::task::ServerName;
 use crate::store::{Lock, Store, WriteBatch, lock_of};
-use crate::web::routes::{Asked, RELOAD, Refused, Status};
+use crate::web::problem::Refused;
+use crate::web::routes::{Asked, RELOAD, Status};
 use crate::web::socket;
 
 /// The longest that an answer is waited for: a loop heeds an order when it is done with its server,

@@ -10,6 +10,7 @@ use regex::Regex;
 use serde::Serialize;
 
 use super::{Common, Exit, Failure, Format, explain, findings, live, paths, screen};
+use crate::engine::explained::{Explained, of_trace};
 use crate::engine::predicate::format_duration;
 use crate::engine::rule::RuleSet;
 use crate::engine::text::{plural, printable};
@@ -57,7 +58,7 @@ struct FailureLine<'a> {
     expected: &'a str,
     got: &'a [String],
     #[serde(skip_serializing_if = "Option::is_none")]
-    explained: Option<explain::Explained>,
+    explained: Option<Explained>,
 }
 
 /// A test that was run.
@@ -191,9 +192,10 @@ fn show(
             line: failure.line,
             expected: &failure.expected,
             got: &failure.got,
-            explained: failure.seen.clone().map(|seen| {
-                explain::of_trace(rules, &case.scenario.server, seen.flavour, seen.trace)
-            }),
+            explained: failure
+                .seen
+                .clone()
+                .map(|seen| of_trace(rules, &case.scenario.server, seen.flavour, seen.trace)),
         });
         let line =
             Line { file, line: case.line, test: &case.name, passed, failures: failures.collect() };
@@ -228,7 +230,7 @@ fn report(rules: &RuleSet, file: &str, case: &Case, outcome: &Outcome) -> String
         if let Some(seen) = &failure.seen {
             let server = &case.scenario.server;
             let owner = seen.trace.owner().map(|owner| owner.name.clone());
-            let task = explain::of_trace(rules, server, seen.flavour, seen.trace.clone());
+            let task = of_trace(rules, server, seen.flavour, seen.trace.clone());
             let at = format_duration(seen.at);
             // The rule that is asked about, and the one that decided.
             let mut names: Vec<_> = failure.rule.iter().chain(&owner).collect();

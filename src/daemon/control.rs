@@ -1,10 +1,14 @@
 //! What people ask of the running daemon, and how its loops answer.
 
+use std::sync::Arc;
+
 use jiff::{SignedDuration, Timestamp};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::engine::order::{Obeyed, Order};
+use crate::engine::rule::RuleSet;
 use crate::engine::task::{Kind, RuleName, ServerName, TaskId};
 use crate::rules::ListenConfig;
 
@@ -18,7 +22,7 @@ pub struct OrderRequest {
 }
 
 /// One thing that was done because a person asked for it.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Done {
     /// Where.
     pub server: ServerName,
@@ -107,6 +111,7 @@ pub struct DaemonStatus {
 pub struct Control {
     pub(super) requests: mpsc::Sender<Request>,
     pub(super) status: watch::Receiver<DaemonStatus>,
+    pub(super) rules: watch::Receiver<Arc<RuleSet>>,
 }
 
 const ENDING: &str = "the daemon is ending";
@@ -138,6 +143,12 @@ impl Control {
         let request = Request::Order { server, order, reply };
         self.requests.send(request).await.map_err(|_| ending())?;
         answer.await.map_err(|_| ending())?
+    }
+
+    /// The rules in force.
+    #[must_use]
+    pub fn rules(&self) -> Arc<RuleSet> {
+        Arc::clone(&self.rules.borrow())
     }
 
     /// What is known of the daemon as a whole.

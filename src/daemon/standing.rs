@@ -7,12 +7,13 @@ use jiff::Timestamp;
 use crate::engine::breaker::Breaker;
 use crate::engine::decide::Decision;
 use crate::engine::memory::{Memory, Snapshot};
+use crate::engine::observe::QueueCounts;
 use crate::engine::rule::RuleSet;
 use crate::engine::task::{Kind, RuleName, TaskId};
 use crate::telemetry::status::{BreakerStatus, DUE_SHOWN, Due, RuleStatus};
 
 /// How many tasks each kind lists, by state.
-pub(super) fn tasks(snapshot: &Snapshot) -> BTreeMap<Kind, BTreeMap<String, usize>> {
+pub(super) fn tasks(snapshot: &Snapshot) -> QueueCounts {
     let count = |tasks: &[crate::engine::task::Task]| {
         let mut states: HashMap<_, usize> = HashMap::new();
         for task in tasks {

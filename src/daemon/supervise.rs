@@ -154,7 +154,7 @@ impl Daemon {
         log.set(config.audit_log.as_deref()).map_err(StartError::AuditLog)?;
         let telling = Telling::new(&config.notify, &store)?;
         options.sink = telling.beside(&log.beside(&options.sink), &options.clock);
-        let (rules, _) = watch::channel(Arc::new(effective(&config, &options)));
+        let (rules, in_force) = watch::channel(Arc::new(effective(&config, &options)));
         let (stop, _) = watch::channel(false);
         let (ask, requests) = mpsc::channel(ORDERS);
         let (status, seen) = watch::channel(status_of(&config, &options, None));
@@ -172,7 +172,7 @@ impl Daemon {
             telling,
             refused: false,
             requests,
-            control: Control { requests: ask, status: seen },
+            control: Control { requests: ask, status: seen, rules: in_force },
             status,
             asked: Vec::new(),
         })

@@ -17,7 +17,7 @@ use crate::ambient::{Clock, WatchedClock, monotonic};
 use crate::engine::audit::{AuditRow, IntentId, Outcome, Trouble};
 use crate::engine::decide::{Decision, GiveUp, Planned, Tick, decide};
 use crate::engine::memory::{Memory, Snapshot};
-use crate::engine::observe::{Look, Observer};
+use crate::engine::observe::{Look, Observer, QueueSample, Sampler};
 use crate::engine::rule::{Action, Mode, RuleSet};
 use crate::engine::task::{Flavour, Kind, RuleName, ServerName};
 use crate::store::{AuditFilter, OpenError, Store, WriteBatch};
@@ -42,6 +42,7 @@ pub struct Watch {
     beat: Beat,
     pub(super) memory: Memory,
     observer: Observer,
+    sampler: Sampler,
     /// Rows of actions whose effect is not known yet.
     pub(super) open: HashMap<IntentId, AuditRow>,
     /// What could not be written down yet.
@@ -66,12 +67,23 @@ pub(super) struct Unwritten {
     pub(super) outcomes: Vec<(IntentId, Outcome, String)>,
     pub(super) troubles: Vec<(IntentId, Trouble)>,
     looks: Vec<Look>,
+    queue: Vec<QueueSample>,
 }
 
 /// How much of what was seen waits for the store at most; the oldest goes first.
 const MOST_LOOKS: usize = 10_000;
 
+/// How many samples of the queues wait for the store at most; the oldest goes first.
+const MOST_SAMPLES: usize = 1_000;
+
 impl Unwritten {
+    fn note_queue(&mut self, sample: Option<QueueSample>) {
+        self.queue.extend(sample);
+        if self.queue.len() > MOST_SAMPLES {
+            self.queue.remove(0);
+        }
+    }
+
     fn note_seen(&mut self, look: Option<Look>) {
         self.looks.extend(look);
         let many: usize = self.looks.iter().map(|look| 1 + look.seen.len()).sum();
@@ -189,6 +201,7 @@ impl Watch {
             beat: settings.beat,
             memory,
             observer,
+            sampler: Sampler::default(),
             open,
             unwritten: Unwritten::default(),
             request_timeout: settings.request_timeout,
@@ -282,6 +295,7 @@ impl Watch {
             Err(error) => {
                 self.note_away(&error);
                 self.save_login_memory().await;
+                self.unwritten.note_queue(self.sampler.sample(self.clock.now(), None));
                 let (since, _) = self.away.unwrap_or((self.clock.now(), 1));
                 let away = Away { since, error: error.to_string() };
                 let rules = standing::rules(&self.rules.borrow(), &self.memory, None);
@@ -305,6 +319,8 @@ impl Watch {
         let decided = !judgements.is_empty() || decision.does_something();
         let seen = self.observer.look(&snapshot, &self.memory, now, decided);
         self.unwritten.note_seen(seen);
+        let tasks = standing::tasks(&snapshot);
+        self.unwritten.note_queue(self.sampler.sample(now, Some(&tasks)));
         for judgement in judgements {
             let outcome = (judgement.intent, judgement.outcome, judgement.detail);
             self.note_outcome(outcome);
@@ -319,7 +335,7 @@ impl Watch {
             flavour: snapshot.flavour,
             away: None,
             skew_seconds: snapshot.skew.as_secs(),
-            tasks: standing::tasks(&snapshot),
+            tasks,
             unread: snapshot.unread.clone(),
             rules: standing::rules(&rules, &self.memory, Some(&decision)),
             due: standing::due(&snapshot, &decision, self.clock.now()),
@@ -550,6 +566,7 @@ impl Watch {
             outcomes: self.unwritten.outcomes.clone(),
             server_state: login_memory.clone(),
             looks: self.unwritten.looks.clone(),
+            queue: self.unwritten.queue.clone(),
             troubles: self.unwritten.troubles.clone(),
         };
         if batch.is_empty() && !self.store_away {

@@ -4,6 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use jiff::Timestamp;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::class::Class;
@@ -12,7 +13,9 @@ use super::task::{Kind, RuleName, ServerName, TaskId};
 
 /// The number of an audit row: of one intended action on one task (or one whole kind). Never used
 /// twice in a state folder.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
+)]
 #[serde(transparent)]
 pub struct IntentId(pub i64);
 
@@ -24,7 +27,7 @@ impl fmt::Display for IntentId {
 
 /// One row of the audit log. A row is written before its action is sent, as `planned`; its outcome
 /// is filled in as it becomes known.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct AuditRow {
     /// Its number.
     pub id: IntentId,
@@ -73,7 +76,9 @@ pub enum Trouble {
 }
 
 /// What came of an action.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
+)]
 #[serde(rename_all = "snake_case")]
 pub enum Outcome {
     /// Written down; not sent yet, or never to be sent (dry run).

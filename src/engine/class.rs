@@ -10,12 +10,16 @@ use std::str::FromStr;
 use std::sync::{Arc, LazyLock, OnceLock};
 
 use regex::{Captures, Regex, bytes};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::task::{Flavour, State};
 
 /// A sort of failure. The named ones are the built-in table's; a rules file may add others.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(
+    Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
+)]
+#[schemars(with = "String")]
 #[serde(into = "String", from = "String")]
 pub enum Class {
     /// The other side asks for a pause: rates, risk control, login locks.
@@ -145,7 +149,7 @@ impl fmt::Display for Class {
 }
 
 /// Whether running a task again is sensible.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Retry {
     /// It may well succeed later.

@@ -7,6 +7,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::decide::{Decision, Tick, examine};
@@ -17,7 +18,7 @@ use super::task::RuleName;
 use super::trace::{Look, TaskTrace};
 
 /// What happens next.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
 pub struct Next {
     /// When.
     pub at: Timestamp,

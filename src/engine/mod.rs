@@ -9,6 +9,7 @@ pub mod breaker;
 pub mod class;
 pub mod decide;
 pub mod described;
+pub mod explained;
 pub mod forecast;
 pub mod memory;
 pub mod message;
@@ -22,6 +23,7 @@ pub mod report;
 pub mod rule;
 pub mod schedule;
 pub mod simulate;
+pub mod story;
 pub mod task;
 #[cfg(test)]
 mod tests;

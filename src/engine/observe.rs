@@ -30,6 +30,49 @@ pub struct Look {
     pub seen: Vec<Observation>,
 }
 
+/// How long the queues of a server were at a moment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct QueueSample {
+    /// When.
+    pub time: Timestamp,
+    /// How many tasks each kind that was read lists, by state; `None` while the server could not be
+    /// read.
+    pub tasks: Option<QueueCounts>,
+}
+
+/// How many tasks each kind lists, by the name of their state.
+pub type QueueCounts = BTreeMap<Kind, BTreeMap<String, usize>>;
+
+/// Tells when a sample of the queues is worth a row.
+#[derive(Debug, Default)]
+pub struct Sampler {
+    last: Option<QueueSample>,
+}
+
+impl Sampler {
+    /// The shortest time between two samples.
+    pub const SOONEST: SignedDuration = SignedDuration::from_mins(5);
+    /// The longest: a gap that is longer is one in which nobody looked.
+    pub const LATEST: SignedDuration = SignedDuration::from_mins(60);
+
+    /// The sample to write down after a look at `now`, if one is due: when the counts are others than
+    /// those written last, though not all the time, and now and then all the same.
+    pub fn sample(&mut self, now: Timestamp, tasks: Option<&QueueCounts>) -> Option<QueueSample> {
+        if let Some(last) = &self.last {
+            // A clock that was set back begins anew.
+            let since = now.duration_since(last.time);
+            let early = since < Self::SOONEST && !since.is_negative();
+            let same = since < Self::LATEST && last.tasks.as_ref() == tasks;
+            if early || (same && !since.is_negative()) {
+                return None;
+            }
+        }
+        let sample = QueueSample { time: now, tasks: tasks.cloned() };
+        self.last = Some(sample.clone());
+        Some(sample)
+    }
+}
+
 /// What came before a look.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum After {

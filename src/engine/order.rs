@@ -1,6 +1,7 @@
 //! What people ask of a memory: to pause a rule, and to try again or put away what rules gave up.
 
 use jiff::{SignedDuration, Timestamp};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::audit::{AuditRow, IntentId, Outcome};
@@ -118,7 +119,7 @@ impl DeadFilter {
 }
 
 /// A task that a rule has given up.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
 pub struct DeadLetter {
     /// Its server.
     pub server: ServerName,

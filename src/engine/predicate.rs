@@ -8,6 +8,7 @@ use std::time::Duration;
 use globset::GlobSet;
 use jiff::Timestamp;
 use regex::Regex;
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::class::{Class, ClassTable};
@@ -354,7 +355,7 @@ fn bare_mount(mount: &str) -> &str {
 }
 
 /// How one matcher, or one group of matchers, came out; for `explain`.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
 pub struct PredicateTrace {
     /// The key: a matcher's, or `all`, `any`, `not`.
     pub key: &'static str,

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::fmt::Write as _;
 
 use jiff::Timestamp;
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::audit::{AuditRow, Outcome};
@@ -48,7 +49,7 @@ impl Worth {
 }
 
 /// Errors of the same wording that no class is known for.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
 pub struct Cluster {
     /// How many.
     pub count: u32,

@@ -5,6 +5,7 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use jiff::Timestamp;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::name::TaskName;
@@ -13,7 +14,8 @@ use super::name::TaskName;
 macro_rules! text_id {
     ($(#[$doc:meta])* $name:ident) => {
         $(#[$doc])*
-        #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+        #[schemars(with = "String")]
         #[serde(transparent)]
         pub struct $name(Arc<str>);
 
@@ -72,7 +74,10 @@ text_id! {
 
 /// What a queue of a server does. Kinds are an open set (CONTRACT.md, "Requests"): the named ones
 /// are those known today, [`Kind::Other`] is whatever else a rules file names.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(
+    Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
+)]
+#[schemars(with = "String")]
 #[serde(into = "String", from = "String")]
 pub enum Kind {
     /// A file sent to the server by a client.
@@ -153,7 +158,10 @@ impl fmt::Display for Kind {
 }
 
 /// Where a task stands (CONTRACT.md, "States").
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
+)]
+#[schemars(with = "String")]
 #[serde(into = "String", try_from = "String")]
 pub enum State {
     /// 0: in the queue.
@@ -274,7 +282,7 @@ impl From<State> for String {
 
 /// Which product a server is. The same state means different things on each (CONTRACT.md, "What the
 /// endpoints do to a task").
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Flavour {
     /// `AList`: a task that a person canceled is listed as failed.

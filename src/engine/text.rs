@@ -4,6 +4,9 @@
 
 use std::borrow::Cow;
 
+use jiff::tz::TimeZone;
+use jiff::{SignedDuration, Timestamp};
+
 /// Whether the character can change how the text around it is drawn: control characters (line ends
 /// and ESC among them), and those that turn the writing direction around.
 fn disturbs(c: char) -> bool {
@@ -56,8 +59,31 @@ pub fn plural(count: usize, one: &str, many: &str) -> String {
 
 /// A moment for people and logs: to the second, in UTC.
 #[must_use]
-pub fn moment(moment: jiff::Timestamp) -> String {
+pub fn moment(moment: Timestamp) -> String {
     moment.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
+}
+
+/// A moment as people give it: in full, a day (its beginning in `zone`), or a length of time ago.
+///
+/// # Errors
+/// That it is none of these, in words.
+pub fn when(text: &str, now: Timestamp, zone: &TimeZone) -> Result<Timestamp, String> {
+    if let Ok(moment) = text.parse::<Timestamp>() {
+        return Ok(moment);
+    }
+    if let Ok(day) = text.parse::<jiff::civil::Date>()
+        && let Ok(start) = day.to_zoned(zone.clone())
+    {
+        return Ok(start.timestamp());
+    }
+    let ago =
+        humantime::parse_duration(text).ok().and_then(|ago| SignedDuration::try_from(ago).ok());
+    ago.and_then(|ago| now.checked_sub(ago).ok()).ok_or_else(|| {
+        format!(
+            "`{text}` is no moment: write one like 2026-11-24T03:00:00Z, a day like 2026-11-24, or \
+             a length of time ago like 2h"
+        )
+    })
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@
 use std::fmt;
 
 use jiff::Timestamp;
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::class::Class;
@@ -26,7 +27,7 @@ pub struct Waiting {
 }
 
 /// What keeps a rule from acting now.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
 #[serde(tag = "gate", rename_all = "snake_case")]
 pub enum Gate {
     /// Another rule acts on the task in this tick.

@@ -16,8 +16,11 @@ pub const DATABASE: &str = "taskwarden.db";
 pub const BUSY_WAIT: Duration = Duration::from_secs(2);
 
 /// The steps from an empty file to the present layout; a file's `user_version` counts those it has.
-pub(super) const MIGRATIONS: &[&str] =
-    &[include_str!("migrations/0001.sql"), include_str!("migrations/0003.sql")];
+pub(super) const MIGRATIONS: &[&str] = &[
+    include_str!("migrations/0001.sql"),
+    include_str!("migrations/0003.sql"),
+    include_str!("migrations/0004.sql"),
+];
 
 /// Marks the file as ours: `twdn`.
 const APPLICATION_ID: i64 = 0x7477_646e;

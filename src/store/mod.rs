@@ -10,7 +10,9 @@ mod backup;
 mod database;
 mod error;
 mod observe;
+mod past;
 mod prune;
+mod queue;
 mod read;
 mod write;
 
@@ -22,5 +24,5 @@ pub use database::{BUSY_WAIT, DATABASE, Lock, lock_of, try_to_write};
 pub use error::{OpenError, Source, StoreError};
 pub use observe::LookFilter;
 pub use prune::{Keep, Pruned};
-pub use read::{AuditFilter, Reader};
+pub use read::{AuditFilter, Reader, Tally};
 pub use write::{Store, WriteBatch};

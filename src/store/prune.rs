@@ -67,6 +67,12 @@ const AGING: &[Aging] = &[
                      ORDER BY time LIMIT ?2)",
         then: "",
     },
+    Aging {
+        since: |keep| keep.seen_since,
+        delete: "DELETE FROM queue WHERE (server, time) IN (\
+                     SELECT server, time FROM queue WHERE time < ?1 ORDER BY time LIMIT ?2)",
+        then: "",
+    },
     // The last number stays, since it must not be given out again; and so does what was perhaps sent
     // and was not judged yet.
     Aging {

@@ -14,7 +14,7 @@ use super::database::{self, DATABASE, MIGRATIONS};
 use super::error::{Cause, OpenError, StoreError};
 use super::write;
 use crate::engine::audit::{AuditRow, IntentId, Outcome};
-use crate::engine::memory::{Changes, Subject};
+use crate::engine::memory::{Changes, Subject, TaskMemory};
 use crate::engine::rule::Mode;
 use crate::engine::task::{Kind, RuleName, ServerName, TaskId};
 
@@ -47,10 +47,29 @@ pub struct AuditFilter {
     pub outcomes: Vec<Outcome>,
     /// In this mode.
     pub mode: Option<Mode>,
+    /// Only what comes after this one when the newest come first.
+    pub beyond: Option<(Timestamp, IntentId)>,
     /// At most so many: the first ones in the order asked for.
     pub limit: Option<u32>,
     /// Whether the newest come first; else the oldest do.
     pub newest_first: bool,
+}
+
+/// How many audit rows are alike.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tally {
+    /// The server.
+    pub server: ServerName,
+    /// The rule.
+    pub rule: RuleName,
+    /// The action or event.
+    pub action: String,
+    /// Whether it was meant in earnest.
+    pub mode: Mode,
+    /// What came of it.
+    pub outcome: Outcome,
+    /// How many.
+    pub count: u64,
 }
 
 pub(super) type Fault = Box<dyn Error + Send + Sync>;
@@ -89,6 +108,130 @@ impl Reader {
             })
         };
         load().map_err(|cause: Cause| cause.at(&self.path))
+    }
+
+    /// What is remembered of one task and of all rules, for
+    /// [`Memory::restore`](crate::engine::memory::Memory::restore). `subjects` are what rules may
+    /// count its attempts on.
+    ///
+    /// # Errors
+    /// As [`Reader::load`].
+    pub fn load_one(
+        &self,
+        server: &ServerName,
+        (kind, id): (&Kind, &TaskId),
+        subjects: &[Subject],
+    ) -> Result<Changes, StoreError> {
+        let load = || {
+            let mut changes = Changes::default();
+            changes.tasks.extend(self.task_entry(server, kind, id)?);
+            let sql = "SELECT rule, json FROM progress WHERE server = ?1 AND subject = ?2";
+            let mut statement = self.connection.prepare(sql)?;
+            for subject in subjects {
+                let text = serde_json::to_string(subject)?;
+                let mut rows = statement.query([server.as_str(), &text])?;
+                while let Some(row) = rows.next()? {
+                    let read = || {
+                        let rule = RuleName::from(row.get_ref(0)?.as_str()?);
+                        Ok((subject.clone(), rule, Some(json(row, 1)?)))
+                    };
+                    changes.progress.push(read().map_err(|source| Cause::Row {
+                        table: "progress",
+                        key: text.clone(),
+                        source,
+                    })?);
+                }
+            }
+            changes.rules = self.entries("rule", "rule, json", server, |row| {
+                Ok((RuleName::from(row.get_ref(0)?.as_str()?), Some(json(row, 1)?)))
+            })?;
+            Ok(changes)
+        };
+        load().map_err(|cause: Cause| cause.at(&self.path))
+    }
+
+    /// What is remembered of the tasks of a server that rules have given up, for
+    /// [`Memory::dead_letters`](crate::engine::memory::Memory::dead_letters).
+    ///
+    /// # Errors
+    /// As [`Reader::load`].
+    pub fn load_given_up(&self, server: &ServerName) -> Result<Changes, StoreError> {
+        let load = || {
+            let mut changes = Changes::default();
+            // A quotation mark inside a text is written otherwise, so only the field is found so.
+            let sql = "SELECT subject, rule, json FROM progress \
+                       WHERE server = ?1 AND instr(json, '\"gave_up\":{') > 0";
+            let mut statement = self.connection.prepare(sql)?;
+            let mut rows = statement.query([server.as_str()])?;
+            while let Some(row) = rows.next()? {
+                let read = || {
+                    let rule = RuleName::from(row.get_ref(1)?.as_str()?);
+                    Ok((json::<Subject>(row, 0)?, rule, Some(json(row, 2)?)))
+                };
+                let entry = read().map_err(|source| Cause::Row {
+                    table: "progress",
+                    key: row.get(0).unwrap_or_default(),
+                    source,
+                })?;
+                if let Subject::Task(kind, id) = &entry.0 {
+                    changes.tasks.extend(self.task_entry(server, kind, id)?);
+                }
+                changes.progress.push(entry);
+            }
+            Ok(changes)
+        };
+        load().map_err(|cause: Cause| cause.at(&self.path))
+    }
+
+    fn task_entry(
+        &self,
+        server: &ServerName,
+        kind: &Kind,
+        id: &TaskId,
+    ) -> Result<Option<(Kind, TaskId, Option<TaskMemory>)>, Cause> {
+        let sql = "SELECT json FROM task WHERE server = ?1 AND kind = ?2 AND id = ?3";
+        let mut statement = self.connection.prepare_cached(sql)?;
+        let mut rows = statement.query([server.as_str(), kind.as_str(), id.as_str()])?;
+        let Some(row) = rows.next()? else { return Ok(None) };
+        let entry = json(row, 0).map_err(|source| Cause::Row {
+            table: "task",
+            key: format!("{kind} {id}"),
+            source,
+        })?;
+        Ok(Some((kind.clone(), id.clone(), Some(entry))))
+    }
+
+    /// What rules did since a moment, counted.
+    ///
+    /// # Errors
+    /// As [`Reader::load`].
+    pub fn tally(&self, since: Timestamp) -> Result<Vec<Tally>, StoreError> {
+        let read = || {
+            let sql = "SELECT server, rule, action, mode, outcome, count(*) FROM audit \
+                       WHERE time >= ?1 AND rule IS NOT NULL GROUP BY 1, 2, 3, 4, 5";
+            let mut statement = self.connection.prepare(sql)?;
+            let mut rows = statement.query([since.as_microsecond()])?;
+            let mut tallies = Vec::new();
+            while let Some(row) = rows.next()? {
+                let read = || {
+                    Ok(Tally {
+                        server: ServerName::from(row.get_ref(0)?.as_str()?),
+                        rule: RuleName::from(row.get_ref(1)?.as_str()?),
+                        action: row.get(2)?,
+                        mode: word(row.get_ref(3)?.as_str()?)?,
+                        outcome: row.get_ref(4)?.as_str()?.parse()?,
+                        count: u64::try_from(row.get::<_, i64>(5)?)?,
+                    })
+                };
+                tallies.push(read().map_err(|source: Fault| Cause::Row {
+                    table: "audit",
+                    key: String::new(),
+                    source,
+                })?);
+            }
+            Ok(tallies)
+        };
+        read().map_err(|cause: Cause| cause.at(&self.path))
     }
 
     /// What was last stored as the state of a server, see
@@ -235,6 +378,10 @@ impl AuditFilter {
         hold("kind = ?", self.kind.as_ref().map(|kind| kind.to_string().into()));
         hold("task_id = ?", self.task_id.as_ref().map(|id| id.to_string().into()));
         hold("mode = ?", self.mode.map(|mode| mode.to_string().into()));
+        if let Some((time, id)) = self.beyond {
+            sql.push_str(" AND (time, id) < (?, ?)");
+            values.extend([time.as_microsecond().into(), id.0.into()]);
+        }
         if !self.outcomes.is_empty() {
             sql.push_str(" AND outcome IN (?");
             sql.push_str(&", ?".repeat(self.outcomes.len() - 1));

@@ -15,13 +15,13 @@ use tokio::sync::oneshot;
 
 use super::database::{self, DATABASE, Files, MIGRATIONS};
 use super::error::{Cause, OpenError, StoreError};
-use super::observe;
 use super::prune::{self, Keep, Pruned};
 use super::read::Reader;
+use super::{observe, queue};
 use crate::ambient::monotonic;
 use crate::engine::audit::{AuditRow, IntentId, Outcome, Trouble};
 use crate::engine::memory::Changes;
-use crate::engine::observe::Look;
+use crate::engine::observe::{Look, QueueSample};
 use crate::engine::task::{Kind, RuleName, ServerName, TaskId};
 
 /// The most requests that are committed together.
@@ -47,6 +47,8 @@ pub struct WriteBatch {
     pub server_state: Option<serde_json::Value>,
     /// What was seen.
     pub looks: Vec<Look>,
+    /// How long the queues are.
+    pub queue: Vec<QueueSample>,
     /// Actions whose calls went wrong.
     pub troubles: Vec<(IntentId, Trouble)>,
 }
@@ -62,6 +64,7 @@ impl WriteBatch {
             outcomes: Vec::new(),
             server_state: None,
             looks: Vec::new(),
+            queue: Vec::new(),
             troubles: Vec::new(),
         }
     }
@@ -74,6 +77,7 @@ impl WriteBatch {
             && self.outcomes.is_empty()
             && self.server_state.is_none()
             && self.looks.is_empty()
+            && self.queue.is_empty()
             && self.troubles.is_empty()
     }
 }
@@ -94,7 +98,7 @@ struct Inner {
 }
 
 enum Request {
-    Write { batch: WriteBatch, reply: Reply<()> },
+    Write { batch: Box<WriteBatch>, reply: Reply<()> },
     Prune { keep: Keep, reply: Reply<Pruned> },
 }
 
@@ -152,7 +156,7 @@ impl Store {
         if batch.is_empty() {
             return Ok(());
         }
-        self.ask(|reply| Request::Write { batch, reply }).await
+        self.ask(|reply| Request::Write { batch: Box::new(batch), reply }).await
     }
 
     /// Takes old rows away, and gives the room back that they leave. It is done in small steps
@@ -233,7 +237,7 @@ impl Writer {
             for request in std::iter::once(first).chain(waiting.try_iter()).take(GROUP) {
                 match request {
                     Request::Write { batch, reply } => {
-                        batches.push(batch);
+                        batches.push(*batch);
                         replies.push(reply);
                     }
                     Request::Prune { keep, reply } => {
@@ -363,6 +367,7 @@ fn apply(connection: &Connection, batch: &WriteBatch) -> Result<(), Cause> {
         SERVER.set(connection, &[server], Some(state))?;
     }
     observe::write(connection, &batch.looks)?;
+    queue::write(connection, &batch.server, &batch.queue)?;
     observe::write_troubles(connection, &batch.troubles)
 }
 

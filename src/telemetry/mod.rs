@@ -1,6 +1,7 @@
 //! What happens, as one event type: the log line, the demo's screen and (later) the metrics are
 //! made from it.
 
+pub mod feed;
 pub mod metrics;
 pub mod service;
 pub mod status;

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use jiff::Timestamp;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{Event, Sink};
@@ -43,7 +44,7 @@ pub struct ServerStatus {
 }
 
 /// That a server cannot be read.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Away {
     /// Since when.
     pub since: Timestamp,
@@ -69,7 +70,7 @@ pub struct RuleStatus {
 }
 
 /// A breaker that is not closed.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct BreakerStatus {
     /// What it is about, e.g. a mount.
     pub key: String,
@@ -110,12 +111,28 @@ pub struct Shown {
 }
 
 /// What a reading of the rules file came to.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Reload {
     /// Whether it was taken over.
     pub accepted: bool,
     /// What changed, or why it was refused.
     pub detail: String,
+}
+
+impl Reload {
+    /// What an event tells of it.
+    #[must_use]
+    pub fn of(event: &Event) -> Option<Self> {
+        match event {
+            Event::Reloaded { changes, .. } => {
+                Some(Self { accepted: true, detail: changes.clone() })
+            }
+            Event::ReloadRefused { findings } => {
+                Some(Self { accepted: false, detail: findings.clone() })
+            }
+            _ => None,
+        }
+    }
 }
 
 impl Board {
@@ -135,13 +152,11 @@ impl Board {
             Event::Status(status) => {
                 shown.servers.insert(status.server.clone(), Arc::clone(status));
             }
-            Event::Reloaded { changes, .. } => {
-                shown.reload = Some(Reload { accepted: true, detail: changes.clone() });
+            event => {
+                if let Some(reload) = Reload::of(event) {
+                    shown.reload = Some(reload);
+                }
             }
-            Event::ReloadRefused { findings } => {
-                shown.reload = Some(Reload { accepted: false, detail: findings.clone() });
-            }
-            _ => {}
         }
     }
 

@@ -12,7 +12,8 @@ use secrecy::{ExposeSecret as _, SecretString};
 use sha2::{Digest as _, Sha256};
 use tokio::net::TcpListener;
 
-use super::routes::{self, Desk};
+use super::desk::Desk;
+use super::{api, pages, routes};
 use crate::daemon::supervise::secret;
 use crate::rules::ListenConfig;
 use crate::telemetry::{Event, Sink};
@@ -67,6 +68,8 @@ async fn serve(listen: &ListenConfig, desk: &Desk, sink: &Sink) {
 fn router(desk: Desk) -> Router {
     routes::public()
         .merge(routes::reloading())
+        .merge(api::routes())
+        .merge(pages::routes())
         .layer(middleware::from_fn_with_state(desk.clone(), admit))
         .with_state(desk)
 }

@@ -7,28 +7,13 @@ use axum::routing::{get, post};
 use axum::{Json, Router};
 use serde::{Deserialize, Serialize};
 
-use crate::ambient::Clock;
-use crate::daemon::control::{Control, DaemonStatus, Done, Refusal};
+use super::desk::Desk;
+use super::problem::Problem;
+use crate::daemon::control::{DaemonStatus, Done};
 use crate::engine::order::Order;
 use crate::engine::task::ServerName;
-use crate::store::Store;
-use crate::telemetry::metrics::{MEDIA_TYPE, Metrics};
-use crate::telemetry::status::{Board, Reload, ServerStatus};
-
-/// What the paths answer from.
-#[derive(Clone, Debug)]
-pub struct Desk {
-    /// The daemon.
-    pub control: Control,
-    /// How its servers stand.
-    pub board: Board,
-    /// What was counted.
-    pub metrics: Metrics,
-    /// The store.
-    pub store: Store,
-    /// The time.
-    pub clock: Clock,
-}
+use crate::telemetry::metrics::MEDIA_TYPE;
+use crate::telemetry::status::{Reload, ServerStatus};
 
 /// What `status` shows.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -50,13 +35,6 @@ pub struct Asked {
     /// What.
     #[serde(flatten)]
     pub order: Order,
-}
-
-/// Why something was not done, as JSON.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Refused {
-    /// In words.
-    pub error: String,
 }
 
 /// The paths that only read, for everyone who may reach them.
@@ -155,12 +133,6 @@ async fn status(State(desk): State<Desk>) -> Json<Status> {
 async fn order(
     State(desk): State<Desk>,
     Json(asked): Json<Asked>,
-) -> Result<Json<Vec<Done>>, Response> {
-    desk.control.order(asked.server, asked.order).await.map(Json).map_err(|refusal| {
-        let status = match refusal {
-            Refusal::Unknown(_) => StatusCode::NOT_FOUND,
-            Refusal::NotNow(_) => StatusCode::SERVICE_UNAVAILABLE,
-        };
-        (status, Json(Refused { error: refusal.to_string() })).into_response()
-    })
+) -> Result<Json<Vec<Done>>, Problem> {
+    Ok(Json(desk.control.order(asked.server, asked.order).await?))
 }

@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use tokio::net::UnixListener;
 
-use super::routes::{self, Desk};
+use super::desk::Desk;
+use super::routes;
 use crate::ambient::http_client_builder;
 
 /// Where the socket of a state folder is.

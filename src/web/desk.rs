@@ -1,0 +1,83 @@
+//! What the pages and the API answer from.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::Semaphore;
+
+use super::problem::Problem;
+use crate::ambient::Clock;
+use crate::daemon::control::Control;
+use crate::store::{Reader, Store};
+use crate::telemetry::feed::Feed;
+use crate::telemetry::metrics::Metrics;
+use crate::telemetry::status::{Board, ServerStatus};
+
+/// How many readings of the store go on at once; each may take a core and some memory.
+const READINGS: usize = 3;
+
+/// How long a question waits for its turn.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// What the paths answer from.
+#[derive(Clone, Debug)]
+pub struct Desk {
+    /// The daemon.
+    pub control: Control,
+    /// How its servers stand.
+    pub board: Board,
+    /// What happens.
+    pub feed: Feed,
+    /// What was counted.
+    pub metrics: Metrics,
+    /// The store.
+    pub store: Store,
+    /// The time.
+    pub clock: Clock,
+    readings: Arc<Semaphore>,
+}
+
+impl Desk {
+    /// A desk of a daemon.
+    #[must_use]
+    pub fn new(
+        (control, store): (Control, Store),
+        board: Board,
+        feed: Feed,
+        metrics: Metrics,
+        clock: Clock,
+    ) -> Self {
+        let readings = Arc::new(Semaphore::new(READINGS));
+        Self { control, board, feed, metrics, store, clock, readings }
+    }
+
+    /// The servers that were looked at, in the order of the rules file.
+    #[must_use]
+    pub fn statuses(&self) -> Vec<Arc<ServerStatus>> {
+        let mut shown = self.board.shown();
+        let names = self.control.status().borrow().servers.clone();
+        names.iter().filter_map(|name| shown.servers.remove(name)).collect()
+    }
+
+    /// Reads the store, on a thread where that delays nobody.
+    ///
+    /// # Errors
+    /// Those of `look`, and when too many do so or the store cannot be opened.
+    pub async fn read<T: Send + 'static>(
+        &self,
+        look: impl FnOnce(&Reader) -> Result<T, Problem> + Send + 'static,
+    ) -> Result<T, Problem> {
+        let busy = || Problem::busy("too many questions at once; try again", 5);
+        let turn = tokio::time::timeout(PATIENCE, Arc::clone(&self.readings).acquire_owned());
+        let turn = turn.await.ok().and_then(Result::ok).ok_or_else(busy)?;
+        let store = self.store.clone();
+        let read = move || {
+            let _turn = turn;
+            look(&store.reader()?)
+        };
+        tokio::task::spawn_blocking(read).await.unwrap_or_else(|_| {
+            let text = "this answer broke down, which is a defect of taskwarden; please report it";
+            Err(Problem::new(axum::http::StatusCode::INTERNAL_SERVER_ERROR, text))
+        })
+    }
+}
