@@ -78,7 +78,7 @@ codes! {
     DuplicateRule "duplicate-rule" Error "two rules of one name";
     DuplicateTarget "duplicate-target" Error "two targets of `notify` with one name";
     InvalidTemplate "invalid-template" Error "a template that says nothing";
-    DuplicateServer "duplicate-server" Error "two servers of one name";
+    DuplicateServer "duplicate-server" Error "two servers of one name or account";
     RetryHarmfulState "retry-harmful-state" Error "a retry of tasks that would run twice";
     ActionStateMismatch "action-state-mismatch" Error "an action on tasks in a state where it does harm or nothing";
     WholeKindMatcher "whole-kind-matcher" Error "a matcher that a whole-kind action cannot honour";

@@ -206,7 +206,7 @@ pub(super) fn page(code: Code) -> Page {
             "- name: tidy up copies\n  match: { kind: copy }\n  action: notify\n- name: tidy up moves\n  match: { kind: move }\n  action: notify",
         ),
         Code::DuplicateServer => of(
-            "What is remembered of tasks is kept under a server's name, so each name stands once.",
+            "What is remembered of tasks is kept under a server's name, so each name stands once. So does each account of an address: two loops that see the same tasks would both retry them, and a task could run twice at once.",
             "servers:\n  - { name: a, url: 'http://x', token: { env: A } }\n  - { name: a, url: 'http://y', token: { env: B } }",
             "servers:\n  - { name: a, url: 'http://x', token: { env: A } }\n  - { name: b, url: 'http://y', token: { env: B } }",
         ),
