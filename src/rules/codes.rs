@@ -75,6 +75,7 @@ codes! {
     UnknownState "unknown-state" Error "a state that does not exist";
     UnknownClass "unknown-class" Error "a class of errors that does not exist";
     UnknownServer "unknown-server" Error "a server that the file does not have";
+    MissingRuleFile "missing-rule-file" Error "a file of `rule_files` that is not there";
     DuplicateRule "duplicate-rule" Error "two rules of one name";
     DuplicateTarget "duplicate-target" Error "two targets of `notify` with one name";
     InvalidTemplate "invalid-template" Error "a template that says nothing";
@@ -85,6 +86,7 @@ codes! {
     GiveUpAction "give-up-action" Error "an action that cannot stand under `on_give_up`";
     NoServers "no-servers" Warning "a file without servers";
     NoRules "no-rules" Warning "a file without rules";
+    NoRuleFiles "no-rule-files" Warning "a pattern of `rule_files` that no file fits";
     LiteralSecret "literal-secret" Warning "a secret in a file that everyone can read";
     EmptyMatch "empty-match" Warning "a rule that takes every task";
     ShadowedRule "shadowed-rule" Warning "a rule that an earlier one leaves nothing";
