@@ -37,7 +37,7 @@ pub use online::{Sighting, hold_against};
 pub use retention::Retention;
 pub use schema::schema;
 pub use servers::{AuthConfig, SecretRef, ServerConfig};
-pub use suggest::nearest;
+pub use suggest::{nearest, slip_of};
 
 use crate::engine::class::{Class, ClassTable};
 use crate::engine::rule::{Mode, RuleSet};
