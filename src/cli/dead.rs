@@ -3,7 +3,6 @@
 use std::fmt::Write as _;
 
 use anyhow::anyhow;
-use jiff::SignedDuration;
 
 use super::pause::tell;
 use super::{Common, Exit, Failure, Format, paths, running, screen};
@@ -12,6 +11,7 @@ use crate::engine::order::{DeadFilter, DeadLetter, Order};
 use crate::engine::task::{ServerName, TaskId};
 use crate::engine::text::{plural, printable, shorten};
 use crate::store::Reader;
+use crate::web::orders::parse_rate;
 use crate::web::views::dead::{by_cause, letters};
 
 /// What rules gave up: list it, try it again, or put it away
@@ -136,27 +136,6 @@ fn finish(common: &Common, done: &[Done], what: &str) {
     }
 }
 
-/// How long there is between two at a rate such as `5/min`.
-fn parse_rate(text: &str) -> Result<SignedDuration, String> {
-    let wrong = || format!("`{text}` is no rate; write one like `5/min`, `100/h` or `1/10s`");
-    let (count, per) = text.split_once('/').ok_or_else(wrong)?;
-    let count: i32 = count.trim().parse().map_err(|_| wrong())?;
-    let per = match per.trim() {
-        "s" | "sec" | "second" => SignedDuration::from_secs(1),
-        "m" | "min" | "minute" => SignedDuration::from_mins(1),
-        "h" | "hour" => SignedDuration::from_hours(1),
-        "d" | "day" => SignedDuration::from_hours(24),
-        other => crate::rules::parse_duration(other)
-            .ok()
-            .and_then(|length| SignedDuration::try_from(length).ok())
-            .ok_or_else(wrong)?,
-    };
-    if count < 1 {
-        return Err(wrong());
-    }
-    per.checked_div(count).ok_or_else(wrong)
-}
-
 fn list(common: &Common, which: &Which) -> Result<Exit, Failure> {
     let config = |error: anyhow::Error| Failure::new(Exit::Config, error);
     let reader = Reader::open(&paths::state_dir(common)?).map_err(|error| config(error.into()))?;
@@ -206,25 +185,4 @@ fn human(letters: Vec<DeadLetter>) -> String {
         }
     }
     text
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn rates_are_so_many_in_so_long() {
-        for (text, millis) in [
-            ("5/min", 12_000),
-            ("1/10s", 10_000),
-            ("100/h", 36_000),
-            ("2 / s", 500),
-            ("1/d", 86_400_000),
-        ] {
-            assert_eq!(parse_rate(text), Ok(SignedDuration::from_millis(millis)), "{text}");
-        }
-        for text in ["", "5", "0/min", "-1/min", "five/min", "5/", "5/fortnight", "99999999999/s"] {
-            assert!(parse_rate(text).is_err(), "{text}");
-        }
-    }
 }

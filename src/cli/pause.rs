@@ -1,13 +1,13 @@
 //! `pause` and `resume`: a rule rests, and goes on.
 
 use anyhow::anyhow;
-use jiff::SignedDuration;
 
 use super::{Common, Exit, Failure, Format, running, screen};
 use crate::ambient::Clock;
 use crate::daemon::control::Done;
 use crate::engine::order::Order;
 use crate::engine::text::printable;
+use crate::web::orders::in_so_long;
 
 /// Have a rule rest, until it is resumed or for some time; restarts do not end it
 #[derive(Debug, clap::Args)]
@@ -39,12 +39,7 @@ pub(super) fn pause(common: &Common, args: &PauseArgs) -> Result<Exit, Failure> 
     let usage = |why: String| Failure::new(Exit::Usage, anyhow!("--for: {why}"));
     let until = match &args.length {
         None => None,
-        Some(text) => {
-            let length = crate::rules::parse_duration(text).map_err(usage)?;
-            let now = Clock::system().now();
-            let end = SignedDuration::try_from(length).ok().and_then(|l| now.checked_add(l).ok());
-            Some(end.ok_or_else(|| usage(format!("`{text}` is too long")))?)
-        }
+        Some(text) => Some(in_so_long(text, Clock::system().now()).map_err(usage)?),
     };
     let rule = args.rule.as_str().into();
     let order = Order::Pause { rule, until, why: args.why.clone() };

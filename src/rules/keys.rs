@@ -33,8 +33,6 @@ pub(super) enum Form {
     MapOrNone(&'static [Key]),
     /// A map, or `off`.
     MapOrOff(&'static [Key]),
-    /// Paths with wildcards, one or a list.
-    Files,
     /// Names of classes, each with patterns.
     Classes,
     /// Text, or a place to read it from.
@@ -130,11 +128,6 @@ pub(super) const TOP: &[Key] = &[
     ),
     key("rules", Form::Rules, "The rules. A task belongs to the first that matches it."),
     key(
-        "rule_files",
-        Form::Files,
-        "More files with rules: paths from the folder of this file on, with `*`, `?` and `[a-z]`, one or a list. Their rules follow those of this file, sorted by path within each entry.",
-    ),
-    key(
         "classes",
         Form::Classes,
         "Classes of errors, each with a regular expression or a list of them, beside the built-in ones; an entry with a built-in name is looked at before the built-in patterns.",
@@ -147,7 +140,7 @@ pub(super) const TOP: &[Key] = &[
     key(
         "listen",
         Form::Map(LISTEN),
-        "Where metrics (`/metrics`) and health checks (`/healthz`, `/readyz`) are served; nowhere by default.",
+        "Where the dashboard (`/`), its API (`/api/v1`), metrics (`/metrics`) and health checks (`/healthz`, `/readyz`) are served; nowhere by default.",
     ),
     key(
         "notify",
@@ -159,12 +152,6 @@ pub(super) const TOP: &[Key] = &[
         Form::Map(RETENTION),
         "How long the store keeps what was done; old rows go in small steps once an hour.",
     ),
-];
-
-/// What a file that another includes may hold.
-pub(super) const INCLUDED: &[Key] = &[
-    key("version", Form::Version, "The version of the file format: 1."),
-    key("rules", Form::Rules, "The rules; the `defaults` of the including file hold for them."),
 ];
 
 pub(super) const NOTIFY: &[Key] = &[
@@ -224,7 +211,17 @@ pub(super) const LISTEN: &[Key] = &[
     key(
         "token",
         Form::Secret,
-        "What callers must send as `Authorization: Bearer TOKEN`; needed on an address that others reach. With one, `POST /-/reload` works too.",
+        "What people log in to the dashboard with, and programs send as `Authorization: Bearer TOKEN`; needed on an address that others reach.",
+    ),
+    key(
+        "hosts",
+        Form::Texts,
+        "The names under which it may be asked for, such as `nas.lan`; a reverse proxy's name belongs here.",
+    ),
+    key(
+        "read_only",
+        Form::Bool,
+        "Whether the dashboard and its API only show, and pause, redrive and reload nothing.",
     ),
 ];
 

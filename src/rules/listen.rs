@@ -13,6 +13,11 @@ pub struct ListenConfig {
     pub address: SocketAddr,
     /// What callers must show; there unless the address is this machine's own.
     pub token: Option<SecretRef>,
+    /// The names under which it may be asked for, in small letters; empty for any that the token is
+    /// shown under, and for none without a token.
+    pub hosts: Vec<String>,
+    /// Whether it only shows.
+    pub read_only: bool,
 }
 
 impl Reader<'_> {
@@ -25,6 +30,8 @@ impl Reader<'_> {
         };
         let address = self.address(address_at);
         let token = fields.get("token").map(|at| self.secret(at));
+        let hosts = fields.get("hosts").map(|at| self.list(at, Self::host));
+        let read_only = fields.get("read_only").and_then(|at| self.bool(at)).unwrap_or(false);
         let address = address?;
         if token.is_none() && !address.ip().is_loopback() {
             let message = format!("anyone who reaches {address} could read it");
@@ -36,7 +43,23 @@ impl Reader<'_> {
             Some(read) => Some(read?),
             None => None,
         };
-        Some(ListenConfig { address, token })
+        let hosts = match hosts {
+            Some(read) => read?,
+            None => Vec::new(),
+        };
+        Some(ListenConfig { address, token, hosts, read_only })
+    }
+
+    fn host(&mut self, at: At<'_>) -> Option<String> {
+        let text = self.text(at)?;
+        let name = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '.';
+        if text.is_empty() || !text.chars().all(name) {
+            let message = format!("`{}` is no name of a machine", shorten(text));
+            self.report(Code::InvalidAddress, at.span, message)
+                .help("write it as it stands in a browser's address, without `http://` and port");
+            return None;
+        }
+        Some(text.to_ascii_lowercase())
     }
 
     fn address(&mut self, at: At<'_>) -> Option<SocketAddr> {

@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use tokio::sync::Semaphore;
 
+use super::doors::Doors;
+use super::events::LISTENERS;
 use super::problem::Problem;
 use crate::ambient::Clock;
 use crate::daemon::control::Control;
@@ -34,6 +36,9 @@ pub struct Desk {
     pub store: Store,
     /// The time.
     pub clock: Clock,
+    /// Who may come in.
+    pub doors: Arc<Doors>,
+    pub(super) listeners: Arc<Semaphore>,
     readings: Arc<Semaphore>,
 }
 
@@ -47,8 +52,17 @@ impl Desk {
         metrics: Metrics,
         clock: Clock,
     ) -> Self {
-        let readings = Arc::new(Semaphore::new(READINGS));
-        Self { control, board, feed, metrics, store, clock, readings }
+        Self {
+            control,
+            board,
+            feed,
+            metrics,
+            store,
+            clock,
+            doors: Arc::default(),
+            listeners: Arc::new(Semaphore::new(LISTENERS)),
+            readings: Arc::new(Semaphore::new(READINGS)),
+        }
     }
 
     /// The servers that were looked at, in the order of the rules file.

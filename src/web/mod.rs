@@ -5,10 +5,16 @@
 
 pub mod api;
 pub mod desk;
+pub mod doors;
+pub mod events;
 pub mod listener;
+pub mod openapi;
+pub mod orders;
 pub mod pages;
 pub mod problem;
 pub mod query;
+pub mod rate;
 pub mod routes;
+mod serve;
 pub mod socket;
 pub mod views;

@@ -109,6 +109,7 @@ fn verdict(faults: &[String]) -> Response {
     (StatusCode::SERVICE_UNAVAILABLE, format!("{}\n", faults.join("\n"))).into_response()
 }
 
+/// For scripts: the same as the API's, in plain words.
 async fn reload(State(desk): State<Desk>) -> Response {
     match desk.control.reload().await {
         Ok(changes) => (StatusCode::OK, format!("{changes}\n")).into_response(),
