@@ -111,6 +111,31 @@ pub fn monotonic() -> std::time::Instant {
     std::time::Instant::now()
 }
 
+/// A moment before or after a write or a call, at which the crash test may kill the daemon. There is
+/// nothing of it in a release build.
+#[inline]
+pub fn fault_point(name: &'static str) {
+    #[cfg(debug_assertions)]
+    if let Some(reached) = REACHED.get() {
+        reached(name);
+    }
+    #[cfg(not(debug_assertions))]
+    let _ = name;
+}
+
+#[cfg(debug_assertions)]
+type Reached = Box<dyn Fn(&'static str) + Send + Sync>;
+
+#[cfg(debug_assertions)]
+static REACHED: std::sync::OnceLock<Reached> = std::sync::OnceLock::new();
+
+/// Has `reached` called at every [`fault_point`] of this process from now on.
+#[cfg(debug_assertions)]
+pub fn at_fault_points(reached: impl Fn(&'static str) + Send + Sync + 'static) {
+    // The first one stays.
+    let _ = REACHED.set(Box::new(reached));
+}
+
 /// Sixty-four bits that differ from run to run; not for secrets.
 #[must_use]
 #[allow(clippy::disallowed_methods, reason = "this is the place that may draw random bits")]

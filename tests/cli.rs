@@ -519,6 +519,60 @@ async fn a_reader_that_goes_away_ends_audit_quietly_and_a_full_disk_does_not() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn commands_read_the_included_files_too() {
+    let sandbox = sandbox().await;
+    let name = "download http://h.example/f to (/d)";
+    sandbox.with_model(|model| {
+        let download = TaskScript::new("offline_download", name);
+        let gone = "http status code 404";
+        model.add(download.fails(9, Duration::ZERO, gone).succeeds(Duration::ZERO))
+    });
+    let home = Home::new();
+    let main = format!("{}rule_files: rules.d/*.yaml\n", servers(&[("home", &sandbox)]));
+    std::fs::create_dir_all(home.file("etc/rules.d")).unwrap();
+    std::fs::write(home.file("etc/rules.yaml"), &main).unwrap();
+    std::fs::write(home.file("etc/rules.d/2.yaml"), format!("version: 1{RETRY}")).unwrap();
+    let first = "version: 1\nrules:\n  - { name: missing, match: { state: failed, error: '404' }, action: notify }\n";
+    std::fs::write(home.file("etc/rules.d/1.yaml"), first).unwrap();
+    let tests = "rules: rules.yaml\ntests:\n  - name: it is told\n    tasks:\n      - { id: f, kind: copy, \
+                 name: 'copy [/a](/b) to [/c](/d)', state: failed, error: '404' }\n    expect:\n      \
+                 - { task: f, taken_by: missing }\n";
+    std::fs::write(home.file("etc/rules.test.yaml"), tests).unwrap();
+    let config = ["-c", "etc/rules.yaml"];
+    for (args, told) in [
+        (&["check", "etc/rules.yaml"][..], "3 files: 0 errors, 0 warnings"),
+        (&["test", "etc/rules.test.yaml"], "1 passed"),
+        (&["plan"], "by rule `missing`"),
+        (&["run", "--once", "--dry-run"], "rule `missing`"),
+        (&["explain", "--kind", "copy", "--state", "failed", "--error", "404"], "missing"),
+        (&["doctor"], "2 rules for 1 server"),
+        (&["backtest", "--rules", "etc/rules.yaml"], "missing"),
+    ] {
+        let ran = run(home.taskwarden(&[args, &config].concat()));
+        ends(&ran, 0, &[]);
+        assert!(format!("{}{}", ran.out, ran.err).contains(told), "{args:?}: {ran:#?}");
+    }
+    // From standard input, paths begin at the working folder.
+    let mut command = home.taskwarden(&["check", "-"]);
+    let text = main.replace("rules.d/", "etc/rules.d/").replace("*.yaml", "[1-9].yaml");
+    let mut child = command
+        .stdin(Stdio::piped())
+        .stderr(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    std::io::Write::write_all(&mut child.stdin.take().unwrap(), text.as_bytes()).unwrap();
+    let said = String::from_utf8(child.wait_with_output().unwrap().stderr).unwrap();
+    assert!(said.contains("3 files: 0 errors"), "{said}");
+    std::fs::write(home.file("etc/rules.d/1.yaml"), first.replace("failed", "faild")).unwrap();
+    let ran = run(home.taskwarden(&["check", "etc/rules.yaml", "--format", "json"]));
+    ends(&ran, 1, &[]);
+    assert!(ran.out.contains(r#""file":"etc/rules.d/1.yaml","line":3"#), "{ran:#?}");
+    let ran = run(home.taskwarden(&["plan", "-c", "etc/rules.yaml"]));
+    ends(&ran, 78, &["etc/rules.d/1.yaml:3:", "`etc/rules.yaml` has 1 error"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn no_secret_shows_anywhere() {
     let sandbox = sandbox().await;
     let url = format!("https://me:s3same@cdn.example/r.pdf?X-Amz-Signature={DEMO_SIGNATURE}");

@@ -2,9 +2,9 @@
 //! nothing is forgotten, nothing is counted twice.
 //!
 //! The child is this very test program, started anew with a variable set. It dies by SIGKILL at one
-//! of three kinds of moments: at its n-th reading of the clock or event, which lie before and after
-//! every write of the store; when its n-th acting call arrives at the server, before the call takes
-//! effect or before its answer leaves; or simply after a while. So the product needs no fault points.
+//! of three kinds of moments: at one of the fault points, which lie before and after every write of the
+//! store and every call, and of which a release build has nothing; when its n-th acting call arrives at
+//! the server, before the call takes effect or before its answer leaves; or simply after a while.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test may fail so")]
 
@@ -14,13 +14,13 @@ use std::collections::HashMap;
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use common::audit;
 use jiff::{SignedDuration, Timestamp};
-use taskwarden::ambient::Clock;
+use taskwarden::ambient::{Clock, at_fault_points};
 use taskwarden::daemon::supervise::{Daemon, Options};
 use taskwarden::engine::audit::{AuditRow, Outcome};
 use taskwarden::rules::{Source, load};
@@ -34,10 +34,32 @@ use taskwarden::telemetry::Sink;
 const CHILD: &str = "CRASH_TEST_FOLDER";
 /// Set for the child: when virtual time began, in real milliseconds since 1970.
 const BEGAN: &str = "CRASH_TEST_BEGAN";
-/// Set for the child: the clock reading or event at which it asks to be killed; 0 is never.
+/// Set for the child: the fault point at which it asks to be killed; none is never.
 const POINT: &str = "CRASH_TEST_POINT";
+/// Set for the child: how many times it passes that point before.
+const PASSES: &str = "CRASH_TEST_PASSES";
 /// What the child prints when it is there.
 const HERE: &str = "kill me here";
+
+/// In how many portions the tasks come.
+const PORTIONS: usize = 10;
+
+/// The fault points, in the order in which an action passes them.
+const POINTS: [&str; 13] = [
+    "looked",
+    "decided",
+    "before a write",
+    "before a commit",
+    "after a commit",
+    "decision written",
+    "intents noted",
+    "intents written",
+    "looked again",
+    "before the call",
+    "after the call",
+    "answers noted",
+    "answers written",
+];
 
 /// How many virtual seconds pass in a real one.
 const SPEED: i64 = 25;
@@ -64,22 +86,18 @@ fn virtual_now(began: i64) -> Timestamp {
 async fn child() {
     let Ok(folder) = std::env::var(CHILD) else { return };
     let number = |name| std::env::var(name).unwrap().parse::<i64>().unwrap();
-    let (began, point) = (number(BEGAN), number(POINT));
-    let count = Arc::new(AtomicU32::new(0));
-    let step = move || {
-        if i64::from(count.fetch_add(1, Ordering::SeqCst)) + 1 == point {
+    let (began, passes) = (number(BEGAN), AtomicI64::new(number(PASSES)));
+    let point = std::env::var(POINT).unwrap();
+    at_fault_points(move |name| {
+        if name == point && passes.fetch_sub(1, Ordering::SeqCst) == 0 {
             println!("{HERE}");
             let _ = std::io::stdout().flush();
             loop {
                 std::thread::park();
             }
         }
-    };
-    let (at_clock, at_event) = (step.clone(), step);
-    let clock = Clock::from_fn(move || {
-        at_clock();
-        virtual_now(began)
     });
+    let clock = Clock::from_fn(move || virtual_now(began));
     let folder = Path::new(&folder);
     let text = std::fs::read_to_string(folder.join("rules.yaml")).unwrap();
     let mut config = load(Source::new("rules.yaml", &text)).config.unwrap();
@@ -88,7 +106,7 @@ async fn child() {
         state_dir: folder.to_owned(),
         dry_run: false,
         clock,
-        sink: Sink::new(move |_| at_event()),
+        sink: Sink::new(|_| {}),
         seed: 0,
         speed: 1.0,
     };
@@ -100,12 +118,13 @@ async fn child() {
     }
 }
 
-fn spawn(folder: &Path, began: i64, point: u64) -> Arc<Mutex<Child>> {
+fn spawn(folder: &Path, began: i64, point: &str, passes: u64) -> Arc<Mutex<Child>> {
     let mut child = Command::new(std::env::current_exe().unwrap())
         .args(["child", "--exact", "--nocapture"])
         .env(CHILD, folder)
         .env(BEGAN, began.to_string())
-        .env(POINT, point.to_string())
+        .env(POINT, point)
+        .env(PASSES, passes.to_string())
         .stdout(Stdio::piped())
         .stderr(Stdio::inherit())
         .spawn()
@@ -136,21 +155,24 @@ async fn live_and_die(
     sandbox: &Sandbox,
     folder: &Path,
     began: i64,
+    life: usize,
     draws: &mut Draws,
 ) -> &'static str {
     let way = draws.below(10);
-    let point = if way < 4 { 10 + draws.below(150) } else { 0 };
-    let child = spawn(folder, began, point);
-    if (4..8).contains(&way) {
-        let phase = if way < 6 { Phase::Before } else { Phase::After };
+    let point = if way < 6 { POINTS[life % POINTS.len()] } else { "" };
+    // A point that every write passes is to be met at the writes of intents and answers too.
+    let passes = draws.below(if point.contains(" a ") { 7 } else { 2 });
+    let child = spawn(folder, began, point, passes);
+    if (6..9).contains(&way) {
+        let phase = if draws.below(2) == 0 { Phase::Before } else { Phase::After };
         let (child, others) = (Arc::clone(&child), draws.below(5) / 4);
         sandbox.with_model(move |model| kill_at_call(model, child, phase, others));
     }
-    let patience = if way < 8 { 500 } else { 60 + draws.below(300) };
+    let patience = if way < 9 { 1500 } else { 60 + draws.below(300) };
     for _ in 0..patience / 2 {
         tokio::time::sleep(Duration::from_millis(2)).await;
         if child.lock().unwrap().try_wait().unwrap().is_some() {
-            return if way < 4 { "point" } else { "call" };
+            return if way < 6 { point } else { "call" };
         }
     }
     let mut child = child.lock().unwrap();
@@ -193,7 +215,7 @@ async fn survives(flavour: Flavour, kills: usize, tasks: usize) {
     let settings = Settings::new(flavour).pool("offline_download", 20, 0);
     let now = Arc::new(move || virtual_now(began));
     let sandbox = Sandbox::start(sandbox::Options { settings, now, seed: 5 }).await.unwrap();
-    let queue = sandbox.with_model(|model| flaky_queue(model, tasks, tasks * 4 / 5, 10, 9));
+    let mut queue = FlakyQueue { fine: Vec::new(), flaky: Vec::new(), hopeless: Vec::new() };
     let folder = tempfile::tempdir().unwrap();
     let rules = format!(
         "version: 1\nservers:\n  - name: home\n    url: {}\n    token: {}\n    poll: 5s\n{RULES}",
@@ -203,13 +225,23 @@ async fn survives(flavour: Flavour, kills: usize, tasks: usize) {
     std::fs::write(folder.path().join("rules.yaml"), rules).unwrap();
 
     let (mut draws, mut ways) = (Draws(1), HashMap::new());
-    for _ in 0..kills {
-        let way = live_and_die(&sandbox, folder.path(), began, &mut draws).await;
+    for life in 0..kills {
+        // They come in portions, so that there is something to do in every life.
+        if life % kills.div_ceil(PORTIONS) == 0 {
+            let (tasks, seed) = (tasks / PORTIONS, u64::try_from(life).unwrap());
+            let portion =
+                sandbox.with_model(|model| flaky_queue(model, tasks, tasks * 4 / 5, 1, seed));
+            queue.fine.extend(portion.fine);
+            queue.flaky.extend(portion.flaky);
+            queue.hopeless.extend(portion.hopeless);
+        }
+        let way = live_and_die(&sandbox, folder.path(), began, life, &mut draws).await;
         *ways.entry(way).or_insert(0) += 1;
     }
+    assert_eq!(queue.hopeless.len(), PORTIONS);
     println!("killed: {ways:?}; at virtual {}", virtual_now(began));
     // From here on it lives.
-    let child = spawn(folder.path(), began, 0);
+    let child = spawn(folder.path(), began, "", 0);
     let mut settled = false;
     for _ in 0..600 {
         tokio::time::sleep(Duration::from_millis(100)).await;
@@ -231,7 +263,10 @@ async fn survives(flavour: Flavour, kills: usize, tasks: usize) {
     for id in &queue.hopeless {
         assert_eq!(retries(report.task(id).unwrap()), 6, "all attempts, and not one more");
     }
-    assert!(ways["point"] >= kills * 3 / 10 && ways["call"] >= kills / 5, "{ways:?}");
+    let at_points: usize = POINTS.iter().filter_map(|point| ways.get(point)).sum();
+    assert!(at_points >= kills * 3 / 10 && ways["call"] >= kills / 5, "{ways:?}");
+    let met = POINTS.iter().filter(|point| ways.contains_key(**point)).count();
+    assert!(met == POINTS.len() || (met > 9 && kills < 100), "{ways:?}");
 }
 
 fn is_settled(report: &Report, queue: &FlakyQueue, rows: &[AuditRow]) -> bool {

@@ -11,7 +11,7 @@ use taskwarden::engine::audit::Outcome;
 use taskwarden::engine::class::Class;
 use taskwarden::engine::rule::Action;
 use taskwarden::engine::task::{Kind, State};
-use taskwarden::rules::{Severity, Source, load};
+use taskwarden::rules::{Severity, Source, Sources, load};
 
 const READMES: [&str; 2] = ["README.md", "README.zh-CN.md"];
 
@@ -206,6 +206,19 @@ fn every_command_that_is_shown_exists() {
             }
         }
     }
+}
+
+#[test]
+fn the_several_files_that_are_shown_load_together() {
+    let shown = blocks("docs/reload.md");
+    let [main, included] = &*shown else { panic!("two files are shown") };
+    let loaded = load(Sources {
+        main: Source::new("rules.yaml", &main.text),
+        included: vec![Source::new("rules.d/10-copies.yaml", &included.text)],
+        unmatched: Vec::new(),
+    });
+    assert_eq!(loaded.findings, []);
+    assert_eq!(loaded.config.unwrap().rules.rules.len(), 2);
 }
 
 #[test]

@@ -220,6 +220,102 @@ fn a_thousand_errors_are_sorted_in_moments() {
     assert!(text.lines().take(1000).all(|line| line.contains(r#""class":"timeout""#)));
 }
 
+/// Scripts go by these keys.
+#[test]
+fn every_line_is_answered_by_the_object_of_explain() {
+    let now = ["--now", NOW, "--format", "json"];
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let run = |args: &[&str], input: &str| {
+        let all = [&["-c", "rules.example.yaml"][..], args, &now[..]].concat();
+        json(&start(root, &all, input).stdout)
+    };
+    let one = run(&["explain", "--kind", "copy", "--error", "status: 429", "--attempts", "1"], "");
+    let many = run(&["match", "-"], r#"{"kind":"copy","error":"status: 429","attempts":1}"#);
+    let mut answer = many[0].clone();
+    assert_eq!(answer.as_object_mut().unwrap().remove("line"), Some(Value::from(1)));
+    assert_eq!(answer, one[0]);
+    assert_eq!(answer["class"], "throttled");
+    assert_eq!(answer["retry_sensible"], "yes");
+    assert!(answer["next_at"].as_str().unwrap().parse::<Timestamp>().is_ok());
+    let rules = answer["rules"].as_array().unwrap();
+    assert_eq!(rules.len(), example().rules.len());
+    for rule in rules {
+        assert!(rule["name"].is_string() && rule["verdict"].is_string(), "{rule}");
+        assert!(rule["gates"].is_array(), "{rule}");
+        for predicate in rule["predicates"].as_array().unwrap() {
+            for key in ["key", "expected", "actual"] {
+                assert!(predicate[key].is_string(), "{predicate}");
+            }
+            assert!(predicate["held"].is_boolean(), "{predicate}");
+        }
+    }
+}
+
+#[test]
+fn odd_lines_are_answered_one_by_one() {
+    let huge = format!(r#"{{"error":"{}"}}"#, "x".repeat(1_000_000));
+    let deep = r#"{"a":"#.repeat(400);
+    // Each with the class it gets, or how its problem begins.
+    let lines: &[(&str, Result<Option<&str>, &str>)] = &[
+        ("{}", Ok(Some("unknown"))),
+        (r#"{"error":null,"kind":null,"state":null,"role":null}"#, Ok(Some("unknown"))),
+        (r#"{"kind":"","state":"","error":"EOF"}"#, Ok(Some("network"))),
+        ("{\"error\":\"EOF\"}\r", Ok(Some("network"))),
+        ("  {\"error\":\"EOF\"}  ", Ok(Some("network"))),
+        (r#"{"state":7,"error":"EOF"}"#, Ok(Some("network"))),
+        (r#"{"state":"7","error":"EOF"}"#, Ok(Some("network"))),
+        (r#"{"state":7.0,"error":"EOF"}"#, Ok(Some("network"))),
+        (r#"{"state":"Failed","error":"EOF"}"#, Ok(Some("network"))),
+        (r#"{"state":2}"#, Ok(None)),
+        (r#"{"state":99}"#, Ok(None)),
+        (r#"{"state":"failedd"}"#, Err("state cannot be `failedd`")),
+        (r#"{"state":false,"error":"x"}"#, Err("state takes text, not `false`")),
+        (r#"{"kind":"another_kind","error":"EOF"}"#, Ok(Some("network"))),
+        (r#"{"kind":["copy"]}"#, Err("kind takes text, not")),
+        (r#"{"note":1,"date":2,"errno":3,"file":4,"start":5,"error":"EOF"}"#, Ok(Some("network"))),
+        (r#"{"errors":[],"error":"EOF"}"#, Ok(Some("network"))),
+        (r#"{"erorr":"EOF"}"#, Err("a task has no field `erorr`; did you mean `error`?")),
+        (r#"{"error":{"code":"itemNotFound"}}"#, Ok(Some("not_found"))),
+        (r#"{"progress":"50%","size":1000.0,"role":["admin",0]}"#, Ok(Some("unknown"))),
+        (r#"{"progress":"NaN"}"#, Err("progress takes a number")),
+        (r#"{"size":-1}"#, Err("size: ")),
+        (r#"{"age":60}"#, Err("age: the unit is missing")),
+        (r#"{"role":["boss"]}"#, Err("role cannot be `boss`")),
+        (r#"{"end_time":"0001-01-01T00:00:00Z"}"#, Ok(Some("unknown"))),
+        (r#"{"end_time":"noon"}"#, Err("end_time takes a moment")),
+        (r#"{"error":"x"} and more"#, Err("begins like a JSON object")),
+        ("[1, 2]", Ok(Some("unknown"))),
+        ("null", Ok(Some("unknown"))),
+        ("\u{fffd}\u{0}", Ok(Some("unknown"))),
+        (&huge, Ok(Some("unknown"))),
+        (&deep, Err("begins like a JSON object")),
+    ];
+    let input: String = lines.iter().map(|(line, _)| format!("{line}\n\n")).collect();
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let args = ["-c", "rules.example.yaml", "match", "-", "--format", "json", "--now", NOW];
+    let output = start(root, &args, &input);
+    let answers = json(&output.stdout);
+    assert_eq!((output.status.code(), answers.len()), (Some(1), lines.len()));
+    for (at, ((line, wanted), answer)) in lines.iter().zip(&answers).enumerate() {
+        assert_eq!(answer["line"], 2 * at + 1);
+        for key in ["class", "retry_sensible", "next_at", "rules", "verdict", "rule"] {
+            assert!(answer.get(key).is_some(), "{key} {answer}");
+        }
+        match wanted {
+            Ok(class) => {
+                let shown = &line[..line.len().min(99)];
+                assert_eq!(answer["class"].as_str(), *class, "{shown}");
+            }
+            Err(problem) => {
+                assert!(answer["problem"].as_str().unwrap().starts_with(problem), "{answer}");
+            }
+        }
+    }
+    // One object over several lines is one task.
+    let output = start(root, &args, "{\n  \"error\": \"EOF\"\n}\n");
+    assert_eq!(json(&output.stdout)[0]["class"], "network");
+}
+
 fn example() -> RuleSet {
     let text = fs::read_to_string("rules.example.yaml").unwrap();
     load(Source::new("rules.example.yaml", &text)).config.unwrap().rules
@@ -428,7 +524,7 @@ fn the_examples_of_the_documentation_print_what_they_say() {
             .unwrap();
         let now = String::from_utf8(ran.stdout).unwrap();
         if std::env::var_os("UPDATE_DOCS").is_some() {
-            text = text.replace(output, &now);
+            text = text.replace(&format!("{command}\n{output}"), &format!("{command}\n{now}"));
         } else {
             assert_eq!(*output, now, "{command}; UPDATE_DOCS=1 writes the page anew");
         }

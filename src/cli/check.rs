@@ -1,15 +1,16 @@
 //! `check`: every problem of rules files in one go.
 
 use std::io::Read as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 
 use super::acquaintance::{Kept, candidates, careful_client, sight};
 use super::{Common, Exit, Failure, Format, findings, paths, runtime, screen};
 use crate::ambient::Clock;
+use crate::daemon::rules_files::RulesFiles;
 use crate::engine::text::plural;
-use crate::rules::{Code, Loaded, Severity, Sighting, Source, hold_against};
+use crate::rules::{Code, Loaded, Severity, Sighting, hold_against};
 
 /// Find every problem in rules files: where it is, and how to mend it
 #[derive(Debug, clap::Args)]
@@ -45,32 +46,35 @@ pub(super) fn run(common: &Common, args: &CheckArgs) -> Result<Exit, Failure> {
         let error = anyhow::anyhow!("--online takes one file");
         return Err(Failure::new(Exit::Usage, error));
     }
-    let (mut errors, mut warnings) = (0, 0);
+    let (mut count, mut errors, mut warnings) = (0, 0, 0);
     let (mut away, mut unread) = (false, false);
     let mut all = Vec::new();
     for file in &files {
-        let (mut loaded, text) = if file.as_os_str() == "-" {
+        let files = if file.as_os_str() == "-" {
             let mut text = String::new();
             std::io::stdin()
                 .read_to_string(&mut text)
                 .context("standard input cannot be read")
                 .map_err(|error| Failure::new(Exit::Usage, error))?;
-            (crate::rules::load(Source::new("<stdin>", &text)), text)
+            RulesFiles::of_text("<stdin>", text, Path::new(""))
+                .map_err(|error| Failure::new(Exit::Config, error))
         } else {
-            let file = match paths::read_rules(file) {
-                Ok(file) => file,
-                // The others are checked all the same.
-                Err(failure) => {
-                    screen::say(&format!("error: {:#}", failure.error));
-                    unread = true;
-                    continue;
-                }
-            };
-            (crate::rules::load(file.source(&file.path.display().to_string())), file.text)
+            paths::read_rules(file)
         };
+        let files = match files {
+            Ok(files) => files,
+            // The others are checked all the same.
+            Err(failure) => {
+                screen::say(&format!("error: {:#}", failure.error));
+                unread = true;
+                continue;
+            }
+        };
+        let mut loaded = files.load();
         if args.online {
-            away |= ask(common, &mut loaded, &text)?;
+            away |= ask(common, &mut loaded, &files)?;
         }
+        count += loaded.files.len();
         for finding in &loaded.findings {
             match finding.severity {
                 Severity::Error => errors += 1,
@@ -100,10 +104,9 @@ pub(super) fn run(common: &Common, args: &CheckArgs) -> Result<Exit, Failure> {
         screen::print(&findings::sarif(&all));
     }
     if !common.quiet {
-        let files =
-            if files.len() == 1 { "1 file".to_owned() } else { format!("{} files", files.len()) };
         screen::say(&format!(
-            "{files}: {}, {}",
+            "{}: {}, {}",
+            plural(count, "file", "files"),
             plural(errors, "error", "errors"),
             plural(warnings, "warning", "warnings")
         ));
@@ -118,7 +121,7 @@ pub(super) fn run(common: &Common, args: &CheckArgs) -> Result<Exit, Failure> {
 
 /// Asks the servers of a file and adds what is wrong with it for them; whether one could not be
 /// asked.
-fn ask(common: &Common, loaded: &mut Loaded, text: &str) -> Result<bool, Failure> {
+fn ask(common: &Common, loaded: &mut Loaded, files: &RulesFiles) -> Result<bool, Failure> {
     let Some(config) = &loaded.config else { return Ok(false) };
     let kept = Kept::open(&paths::state_dir(common)?);
     let clock = Clock::system();
@@ -141,6 +144,6 @@ fn ask(common: &Common, loaded: &mut Loaded, text: &str) -> Result<bool, Failure
             ));
         }
     }
-    hold_against(loaded, text, &seen);
+    files.with_sources(|sources| hold_against(loaded, sources, &seen));
     Ok(seen.iter().any(|seen| seen.away.is_some()))
 }

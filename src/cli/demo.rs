@@ -88,19 +88,20 @@ impl Drop for ScratchFolder {
 
 pub(super) fn run(common: &Common, args: &DemoArgs) -> Result<Exit, Failure> {
     let explicit = common.config.is_some();
-    let (path, text) = if explicit {
-        let file = paths::read_rules(&paths::config_path(common)?)?;
-        (file.path.display().to_string(), file.text)
-    } else {
-        ("rules.example.yaml".to_owned(), EXAMPLE.to_owned())
+    let files = explicit
+        .then(|| paths::config_path(common).and_then(|path| paths::read_rules(&path)))
+        .transpose()?;
+    let loaded = match &files {
+        Some(files) => files.load(),
+        None => crate::rules::load(Source::new("rules.example.yaml", EXAMPLE)),
     };
-    let loaded = crate::rules::load(Source::new(&path, &text));
+    let path = loaded.files[0].path.clone();
     let Some(mut config) = loaded.config else {
         screen::say(&findings::human(&loaded, screen::colored_talk(common)));
         return Err(Failure::new(Exit::Config, anyhow!("`{path}` cannot be used")));
     };
     let scratch = ScratchFolder::make("demo").map_err(|error| Failure::new(Exit::Config, error))?;
-    let followed = explicit.then(|| FollowedFile::new(path.as_ref(), &text));
+    let followed = files.as_ref().map(FollowedFile::new);
     runtime()?.block_on(async {
         let clock = fast_clock(demo_start(), f64::from(args.speed));
         let flavour = match args.flavour {

@@ -9,6 +9,7 @@ use serde_json::{Map, Value};
 use super::{Exit, Failure};
 use crate::engine::described::Described;
 use crate::engine::task::{Flavour, Kind, ServerName, State, TaskId};
+use crate::engine::text::shorten;
 use crate::rules::{Config, parse_duration, parse_size};
 
 /// What a task is like. What is not said is as on a task that has just come to its state.
@@ -153,19 +154,23 @@ pub(super) fn describe(
             None => Ok(None),
             Some(Value::String(text)) => Ok(Some(text.clone())),
             Some(Value::Number(number)) => Ok(Some(number.to_string())),
-            Some(_) => Err(format!("{key} takes text")),
+            // What drives answer is often kept as it came.
+            Some(answer @ (Value::Object(_) | Value::Array(_))) if key == "error" => {
+                Ok(Some(answer.to_string()))
+            }
+            Some(other) => Err(format!("{key} takes text, not {}", shown(other))),
         }
     };
     let name = text("name", "task_name")?.unwrap_or_default();
     let kind = match text("kind", "")? {
-        Some(kind) => Kind::from(kind.trim()),
-        None => kind_of_name(&name)
+        Some(kind) if !kind.trim().is_empty() => Kind::from(kind.trim()),
+        _ => kind_of_name(&name)
             .or_else(|| default_kind.cloned())
             .ok_or("kind is missing: which queue is it in?")?,
     };
     let state = match text("state", "")? {
-        None => State::Failed,
-        Some(state) => state_of(&state)?,
+        Some(state) if !state.trim().is_empty() => state_of(&state)?,
+        _ => State::Failed,
     };
     let mut task = Described::new(server.clone(), kind, state);
     if let Some(id) = text("id", "task_id")? {
@@ -180,10 +185,8 @@ pub(super) fn describe(
     task.creator = text("creator", "")?.unwrap_or_default();
     task.roles = match get(["role", "creator_role"]) {
         None => Vec::new(),
-        Some(Value::Array(roles)) => roles.iter().filter_map(Value::as_i64).collect(),
-        Some(Value::Number(role)) => role.as_i64().into_iter().collect(),
-        Some(Value::String(role)) => vec![role_of(role)?],
-        Some(_) => return Err("role takes a word or a number".to_owned()),
+        Some(Value::Array(roles)) => roles.iter().map(role_of).collect::<Result<_, _>>()?,
+        Some(role) => vec![role_of(role)?],
     };
     let length = |key: &str| {
         let length = text(key, "")?.map(|length| parse_duration(&length));
@@ -193,8 +196,12 @@ pub(super) fn describe(
     task.stalled_for = length("stalled_for")?;
     let number = |key: &str| -> Result<Option<f64>, String> {
         let number = text(key, "")?;
-        let number = number.map(|number| number.trim_end_matches('%').trim().parse::<f64>());
-        number.transpose().map_err(|_| format!("{key} takes a number"))
+        let parsed = number.as_deref().map(|number| number.trim_end_matches('%').trim().parse());
+        match parsed {
+            None => Ok(None),
+            Some(Ok(number)) if f64::is_finite(number) => Ok(Some(number)),
+            Some(_) => Err(format!("{key} takes a number")),
+        }
     };
     task.progress = number("progress")?.unwrap_or_default();
     task.attempts = match text("attempts", "")? {
@@ -203,7 +210,8 @@ pub(super) fn describe(
     };
     task.size = match text("size", "total_bytes")? {
         None => 0,
-        Some(size) => match size.parse() {
+        // A number of bytes may be written as `1000.0`.
+        Some(size) => match size.strip_suffix(".0").unwrap_or(&size).parse() {
             Ok(bytes) => bytes,
             Err(_) => parse_size(&size).map_err(|why| format!("size: {why}"))?,
         },
@@ -228,24 +236,36 @@ pub(super) fn describe(
 }
 
 fn state_of(text: &str) -> Result<State, String> {
-    if let Ok(number) = text.trim().parse() {
+    // A whole number may be written as `7.0`.
+    let text = text.trim();
+    if let Ok(number) = text.strip_suffix(".0").unwrap_or(text).parse() {
         return Ok(State::from_number(number));
     }
-    State::from_str(&text.trim().to_ascii_lowercase()).map_err(|_| {
+    State::from_str(&text.to_ascii_lowercase()).map_err(|_| {
         let names: Vec<&str> = State::KNOWN.into_iter().filter_map(State::name).collect();
-        format!("state cannot be `{text}`; it is one of {}", names.join(", "))
+        format!("state cannot be `{}`; it is one of {}", shorten(text, 40), names.join(", "))
     })
 }
 
-fn role_of(text: &str) -> Result<i64, String> {
-    match text {
-        "admin" => Ok(2),
-        "guest" => Ok(1),
-        "user" => Ok(0),
-        number => number.parse().map_err(|_| {
-            format!("role cannot be `{number}`; it is admin, guest, user or a number")
-        }),
-    }
+fn role_of(role: &Value) -> Result<i64, String> {
+    let known = match role {
+        Value::Number(number) => number.as_i64(),
+        Value::String(text) => match text.trim() {
+            "admin" => Some(2),
+            "guest" => Some(1),
+            "user" => Some(0),
+            number => number.parse().ok(),
+        },
+        _ => None,
+    };
+    known.ok_or_else(|| {
+        format!("role cannot be {}; it is admin, guest, user or a number", shown(role))
+    })
+}
+
+/// A value for a message: not longer than a line.
+fn shown(value: &Value) -> String {
+    format!("`{}`", shorten(value.to_string().trim_matches('"'), 40))
 }
 
 /// The kind whose tasks have names of this form, if only one has (an `upload` may also be

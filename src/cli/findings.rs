@@ -7,7 +7,7 @@ use std::fmt::Write as _;
 use annotate_snippets::{AnnotationKind, Level, Origin, Renderer, Snippet};
 use serde_json::{Value, json};
 
-use crate::rules::{Code, Finding, Loaded, Severity, Span};
+use crate::rules::{Code, Finding, Loaded, Related, Severity, Shown, Span};
 
 /// Lines that are longer together than this, in bytes, are not shown.
 const LONGEST_SHOWN: usize = 16_384;
@@ -29,11 +29,13 @@ fn message(renderer: &Renderer, loaded: &Loaded, finding: &Finding) -> String {
     };
     let title = level.primary_title(finding.message.as_str()).id(finding.code.as_str());
     let whole = finding.related.iter().fold(finding.span, |whole, related| {
-        Span::new(whole.start.min(related.span.start), whole.end.max(related.span.end))
+        let (start, end) = (whole.start.min(related.span.start), whole.end.max(related.span.end));
+        Span::new(whole.file, start, end)
     });
-    let path = loaded.path.as_str();
+    let together = finding.related.iter().all(|related| related.span.file == whole.file);
+    let Shown { path, text: shown } = loaded.file(finding.span);
     let mut far = Vec::new();
-    let group = if let Some((start, text)) = lines(&loaded.shown, whole) {
+    let group = if let Some((start, text)) = together.then(|| lines(shown, whole)).flatten() {
         let first = finding.related.iter().map(|related| related.line).min();
         let inside = |span: Span| span.start - start..span.end - start;
         let label = (!finding.label.is_empty()).then_some(finding.label.as_str());
@@ -49,7 +51,7 @@ fn message(renderer: &Renderer, loaded: &Loaded, finding: &Finding) -> String {
         title.element(snippet)
     } else {
         far = finding.related.iter().collect();
-        if let Some((start, text)) = lines(&loaded.shown, finding.span) {
+        if let Some((start, text)) = lines(shown, finding.span) {
             let label = (!finding.label.is_empty()).then_some(finding.label.as_str());
             let span = finding.span.start - start..finding.span.end - start;
             let annotation = AnnotationKind::Primary.span(span).label(label);
@@ -61,8 +63,12 @@ fn message(renderer: &Renderer, loaded: &Loaded, finding: &Finding) -> String {
     };
     let notes: Vec<String> = far
         .iter()
-        .map(|related| {
-            format!("{}: line {}, column {}", related.message, related.line, related.column)
+        .map(|Related { span, line, column, message }| {
+            if span.file == finding.span.file {
+                format!("{message}: line {line}, column {column}")
+            } else {
+                format!("{message}: {}:{line}:{column}", loaded.file(*span).path)
+            }
         })
         .collect();
     let notes = notes.iter().map(|note| Level::NOTE.message(note.as_str()));
@@ -107,13 +113,18 @@ fn object(loaded: &Loaded, finding: &Finding) -> Value {
         .related
         .iter()
         .map(|related| {
-            json!({ "line": related.line, "column": related.column, "message": related.message })
+            json!({
+                "file": loaded.file(related.span).path,
+                "line": related.line,
+                "column": related.column,
+                "message": related.message,
+            })
         })
         .collect();
     json!({
         "code": finding.code.as_str(),
         "severity": finding.severity.as_str(),
-        "file": loaded.path,
+        "file": loaded.file(finding.span).path,
         "line": finding.line,
         "column": finding.column,
         "end_line": finding.end_line,
@@ -159,13 +170,13 @@ pub fn sarif(files: &[Loaded]) -> String {
 }
 
 fn result(file: &Loaded, finding: &Finding) -> Value {
-    let place = |line: usize, column: usize, end: Option<(usize, usize)>| {
+    let place = |span: Span, line: usize, column: usize, end: Option<(usize, usize)>| {
         let mut region = json!({ "startLine": line, "startColumn": column });
         if let Some((line, column)) = end {
             region["endLine"] = json!(line);
             region["endColumn"] = json!(column);
         }
-        json!({ "artifactLocation": { "uri": uri(&file.path) }, "region": region })
+        json!({ "artifactLocation": { "uri": uri(&file.file(span).path) }, "region": region })
     };
     let text = match &finding.help {
         Some(help) => format!("{}. Help: {help}", finding.message),
@@ -177,7 +188,7 @@ fn result(file: &Loaded, finding: &Finding) -> Value {
         .iter()
         .map(|related| {
             json!({
-                "physicalLocation": place(related.line, related.column, None),
+                "physicalLocation": place(related.span, related.line, related.column, None),
                 "message": { "text": related.message },
             })
         })
@@ -187,7 +198,7 @@ fn result(file: &Loaded, finding: &Finding) -> Value {
         "ruleIndex": Code::ALL.iter().position(|code| *code == finding.code),
         "level": finding.severity.as_str(),
         "message": { "text": text },
-        "locations": [{ "physicalLocation": place(finding.line, finding.column, end) }],
+        "locations": [{ "physicalLocation": place(finding.span, finding.line, finding.column, end) }],
         "relatedLocations": related,
     })
 }
@@ -224,7 +235,7 @@ pub fn github(loaded: &Loaded) -> Vec<String> {
             format!(
                 "::{} file={},line={},col={},endLine={},endColumn={},title={}::{}",
                 finding.severity.as_str(),
-                property(&loaded.path),
+                property(&loaded.file(finding.span).path),
                 finding.line,
                 finding.column,
                 finding.end_line,

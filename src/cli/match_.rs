@@ -15,22 +15,23 @@ use super::explain::{self, described};
 use super::{Common, Exit, Failure, Format, paths, screen};
 use crate::ambient::Clock;
 use crate::engine::class::{Class, Retry};
-use crate::engine::explained::Explained;
-use crate::engine::rule::Action;
-use crate::engine::task::{Kind, RuleName, ServerName, State, TaskId};
+use crate::engine::explained::{Explained, RuleExplained};
+use crate::engine::task::{Kind, RuleName, ServerName};
 use crate::engine::text::{plural, printable, shorten};
-use crate::rules::{Config, nearest};
+use crate::rules::{Config, nearest, slip_of};
 
 /// Say which rule takes which of many tasks; a line each
 ///
 /// A line is an error's text, or a JSON object with what is known of a task: `id`, `kind`, `state`,
 /// `error`, `name` and the other fields of `explain` or of the API. A saved answer of the API's
-/// `undone` or `done` will do too. Each is looked at as if it were alone on its server.
+/// `undone` or `done` will do too. Each is looked at as if it were alone on its server. With
+/// `--format json` each line that is not blank is answered by the object of `explain` with its
+/// number as `line`; one that is no task says why as `problem`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   grep -h ERROR *.log | taskwarden match - --kind copy
   curl -H \"Authorization: $TOKEN\" $URL/api/task/copy/done | taskwarden match - --kind copy
-  taskwarden match errors.jsonl --format json | jq -r 'select(.rule == null) | .error'")]
+  taskwarden match errors.jsonl --format json | jq -r 'select(.verdict == \"no_match\") | .error'")]
 pub struct MatchArgs {
     /// The lines; `-` is standard input
     #[arg(value_name = "FILE", default_value = "-")]
@@ -47,7 +48,7 @@ pub struct MatchArgs {
     /// The server they are on [default: the first of the rules file]
     #[arg(long, value_name = "NAME")]
     server: Option<String>,
-    /// Print the whole explanation of each, as `explain` does
+    /// Print the whole explanation of each for people too, as `explain` does
     #[arg(long)]
     explain: bool,
     /// The moment to look at them [default: now]
@@ -59,24 +60,21 @@ pub struct MatchArgs {
 #[derive(Debug, Serialize)]
 struct Answer<'a> {
     line: usize,
-    id: &'a TaskId,
-    kind: &'a Kind,
-    state: State,
-    name: &'a str,
-    error: &'a str,
-    rule: Option<&'a RuleName>,
-    action: Option<Action>,
-    verdict: &'a str,
-    class: Option<&'a Class>,
-    retry_sensible: Option<Retry>,
-    next_at: Option<Timestamp>,
+    #[serde(flatten)]
+    task: &'a Explained,
 }
 
-/// The answer to a line that is no task.
-#[derive(Debug, Serialize)]
-struct Problem {
+/// The answer to a line that is no task: what a script asks of every answer is there, and empty.
+#[derive(Debug, Default, Serialize)]
+struct NoTask {
     line: usize,
     problem: String,
+    verdict: Option<&'static str>,
+    rule: Option<RuleName>,
+    class: Option<Class>,
+    retry_sensible: Option<Retry>,
+    next_at: Option<Timestamp>,
+    rules: Vec<RuleExplained>,
 }
 
 /// A line, or an item of a list: its number from 1, and what it says.
@@ -106,7 +104,7 @@ pub(super) fn run(common: &Common, args: &MatchArgs) -> Result<Exit, Failure> {
         let task = item.and_then(|fields| {
             let unknown = fields.keys().filter(|key| !FIELDS.contains(&key.as_str()));
             for key in unknown {
-                if let Some(known) = meant(key) {
+                if let Some(known) = meant(key).filter(|known| !fields.contains_key(*known)) {
                     return Err(format!("a task has no field `{key}`; did you mean `{known}`?"));
                 }
                 unread.insert(key.clone());
@@ -128,7 +126,7 @@ pub(super) fn run(common: &Common, args: &MatchArgs) -> Result<Exit, Failure> {
             Err(problem) => {
                 bad += 1;
                 if common.format == Format::Json {
-                    let problem = Problem { line, problem };
+                    let problem = NoTask { line, problem, ..NoTask::default() };
                     screen::print(&serde_json::to_string(&problem).unwrap_or_default());
                 } else {
                     screen::print(&format!("{line:>5}  problem: {}", printable(&problem)));
@@ -206,7 +204,7 @@ impl Defaults {
         &self,
         mut fields: Map<String, Value>,
     ) -> Result<crate::engine::described::Described, String> {
-        if fields.get("state").is_none_or(Value::is_null) {
+        if fields.get("state").is_none_or(|state| state.is_null() || *state == "") {
             fields.insert("state".to_owned(), Value::from(self.state.clone()));
         }
         if let Some(flavour) = &self.flavour
@@ -220,9 +218,16 @@ impl Defaults {
 
 /// The tasks of a text: of one JSON value that holds a list, or of its lines.
 fn items(text: &str) -> Vec<Item> {
+    let one = text.trim().lines().count() == 1;
     if text.trim_start().starts_with(['[', '{'])
         && let Ok(value) = serde_json::from_str::<Value>(text)
     {
+        // An object that is written over several lines is one task.
+        if let (false, Value::Object(fields)) = (one, &value)
+            && !matches!(fields.get("data"), Some(Value::Array(_) | Value::Null))
+        {
+            return vec![(1, item(text))];
+        }
         let list = match value {
             Value::Array(list) => Some(list),
             Value::Object(mut answer) => match answer.remove("data") {
@@ -270,7 +275,9 @@ fn item(line: &str) -> Result<Map<String, Value>, String> {
         return Ok(error_only(line.trim_end()));
     }
     match serde_json::from_str(line) {
-        Ok(Value::Object(fields)) if fields.keys().any(|key| FIELDS.contains(&key.as_str())) => {
+        Ok(Value::Object(fields))
+            if fields.is_empty() || fields.keys().any(|key| FIELDS.contains(&key.as_str())) =>
+        {
             Ok(fields)
         }
         Ok(Value::Object(fields))
@@ -309,7 +316,7 @@ fn meant(key: &str) -> Option<&'static str> {
         "problem",
     ];
     let known = FIELDS.contains(&key) || OTHERS.contains(&key);
-    if known { None } else { nearest(key, FIELDS.iter().copied()) }
+    if known { None } else { slip_of(key, FIELDS.iter().copied()) }
 }
 
 fn error_only(text: &str) -> Map<String, Value> {
@@ -318,25 +325,7 @@ fn error_only(text: &str) -> Map<String, Value> {
 
 fn show(common: &Common, args: &MatchArgs, line: usize, task: &Explained, now: Timestamp) {
     if common.format == Format::Json {
-        let text = if args.explain {
-            serde_json::to_string(task)
-        } else {
-            serde_json::to_string(&Answer {
-                line,
-                id: &task.id,
-                kind: &task.kind,
-                state: task.state,
-                name: &task.name,
-                error: &task.error,
-                rule: task.rule.as_ref(),
-                action: task.action,
-                verdict: task.verdict,
-                class: task.class.as_ref(),
-                retry_sensible: task.retry_sensible,
-                next_at: task.next_at,
-            })
-        };
-        screen::print(&text.unwrap_or_default());
+        screen::print(&serde_json::to_string(&Answer { line, task }).unwrap_or_default());
         return;
     }
     if args.explain {

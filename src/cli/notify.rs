@@ -42,7 +42,10 @@ pub(super) fn run(common: &Common, args: &NotifyArgs) -> Result<Exit, Failure> {
     let usage = |error| Failure::new(Exit::Usage, error);
     let names = || config.notify.iter().map(|target| target.name.as_str());
     if config.notify.is_empty() {
-        return Err(usage(anyhow!("`{}` has no targets under `notify:`", file.path.display())));
+        return Err(usage(anyhow!(
+            "`{}` has no targets under `notify:`",
+            file.main.path.display()
+        )));
     }
     if let Some(wanted) = wanted
         && !names().any(|name| name == wanted)

@@ -42,10 +42,7 @@ pub(super) fn config(error: impl Into<anyhow::Error>) -> Failure {
 
 /// The table that sorts errors: that of the rules file where there is one that can be used.
 pub(super) fn classes(common: &Common) -> ClassTable {
-    let file = paths::config_path(common).and_then(|path| paths::read_rules(&path));
-    let config = file.ok().and_then(|file| {
-        let path = file.path.display().to_string();
-        crate::rules::load(file.source(&path)).config
-    });
+    let files = paths::config_path(common).and_then(|path| paths::read_rules(&path));
+    let config = files.ok().and_then(|files| files.load().config);
     config.map_or_else(ClassTable::builtin, |config| config.rules.classes)
 }

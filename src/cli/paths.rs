@@ -6,27 +6,9 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, anyhow};
 
 use super::{Common, Exit, Failure, findings, screen};
-use crate::daemon::reload;
+use crate::daemon::rules_files::{self, RulesFiles};
 use crate::engine::text::plural;
-use crate::rules::{Config, Severity, Source};
-
-/// A rules file that was read.
-pub struct RulesFile {
-    /// Where it is.
-    pub path: PathBuf,
-    /// Its text.
-    pub text: String,
-    /// Whether everyone on the machine may read it.
-    pub world_readable: bool,
-}
-
-impl RulesFile {
-    /// The file as the rules module takes it, under the name `path`.
-    #[must_use]
-    pub fn source<'a>(&'a self, path: &'a str) -> Source<'a> {
-        Source { path, text: &self.text, world_readable: self.world_readable }
-    }
-}
+use crate::rules::{Config, Severity};
 
 fn variable(name: &str) -> Option<PathBuf> {
     env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from)
@@ -89,16 +71,13 @@ pub fn state_dir(common: &Common) -> Result<PathBuf, Failure> {
     })
 }
 
-/// Reads the rules file.
+/// Reads the rules file and those that it includes.
 ///
 /// # Errors
 ///
-/// When it cannot be read.
-pub fn read_rules(path: &Path) -> Result<RulesFile, Failure> {
-    let text = reload::read(path)
-        .with_context(|| format!("the rules file `{}` cannot be read", path.display()))
-        .map_err(|error| Failure::new(Exit::Config, error))?;
-    Ok(RulesFile { path: path.to_owned(), text, world_readable: reload::world_readable(path) })
+/// When one cannot be read.
+pub fn read_rules(path: &Path) -> Result<RulesFiles, Failure> {
+    RulesFiles::read(path).map_err(|error| Failure::new(Exit::Config, error))
 }
 
 /// Reads a file of rule tests.
@@ -107,7 +86,8 @@ pub fn read_rules(path: &Path) -> Result<RulesFile, Failure> {
 ///
 /// When it cannot be read.
 pub fn read_test(path: &Path) -> anyhow::Result<String> {
-    reload::read(path).with_context(|| format!("the test file `{}` cannot be read", path.display()))
+    rules_files::read(path)
+        .with_context(|| format!("the test file `{}` cannot be read", path.display()))
 }
 
 /// Reads and compiles the rules file, for commands that work with it. Warnings go to standard error,
@@ -116,18 +96,17 @@ pub fn read_test(path: &Path) -> anyhow::Result<String> {
 /// # Errors
 ///
 /// When the file cannot be read or used.
-pub fn load_rules(common: &Common) -> Result<(RulesFile, Config), Failure> {
-    let file = read_rules(&config_path(common)?)?;
-    let path = file.path.display().to_string();
-    let loaded = crate::rules::load(file.source(&path));
+pub fn load_rules(common: &Common) -> Result<(RulesFiles, Config), Failure> {
+    let files = read_rules(&config_path(common)?)?;
+    let loaded = files.load();
     if !loaded.findings.is_empty() && !common.quiet {
         screen::say(&findings::human(&loaded, screen::colored_talk(common)));
     }
     let errors =
         loaded.findings.iter().filter(|finding| finding.severity == Severity::Error).count();
     if let Some(config) = loaded.config {
-        return Ok((file, config));
+        return Ok((files, config));
     }
     let errors = plural(errors, "error", "errors");
-    Err(Failure::new(Exit::Config, anyhow!("`{path}` has {errors}")))
+    Err(Failure::new(Exit::Config, anyhow!("`{}` has {errors}", files.main.path.display())))
 }

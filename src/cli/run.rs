@@ -33,7 +33,7 @@ pub struct RunArgs {
 }
 
 pub(super) fn run(common: &Common, args: &RunArgs) -> Result<Exit, Failure> {
-    let (file, config) = paths::load_rules(common)?;
+    let (files, config) = paths::load_rules(common)?;
     let options = Options {
         state_dir: paths::state_dir(common)?,
         dry_run: args.dry_run,
@@ -53,7 +53,7 @@ pub(super) fn run(common: &Common, args: &RunArgs) -> Result<Exit, Failure> {
         let (dir, clock) = (options.state_dir.clone(), options.clock.clone());
         let options = Options { sink: sink.clone(), ..options };
         let daemon = Daemon::new(config, options).map_err(start)?;
-        let followed = FollowedFile::new(&file.path, &file.text);
+        let followed = FollowedFile::new(&files);
         let (poke, stopper) = (followed.poke(), daemon.stopper());
         tokio::spawn(async move {
             signals.until_the_end(&poke).await;
@@ -70,7 +70,7 @@ pub(super) fn run(common: &Common, args: &RunArgs) -> Result<Exit, Failure> {
                 sink.emit(&Event::ControlAway { error: error.to_string() });
             }
         });
-        let path = file.path.display().to_string();
+        let path = files.main.path.display().to_string();
         daemon.run(Some((path, followed))).await.map_err(start)?;
         Ok(Exit::Fine)
     });

@@ -90,7 +90,7 @@ pub(super) fn run(common: &Common, args: &TestArgs) -> Result<Exit, Failure> {
                 exit: Exit::Usage,
                 error: failure.error.context(format!("{shown}: its rules")),
             })?;
-            let loaded = crate::rules::load(rules.source(&rules_path.display().to_string()));
+            let loaded = rules.load();
             let Some(config) = loaded.config.clone() else {
                 say_findings(common, &loaded);
                 broken.push((shown, format!("its rules `{}` have errors", rules_path.display())));

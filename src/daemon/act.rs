@@ -8,9 +8,10 @@ use futures_util::StreamExt as _;
 use jiff::{SignedDuration, Timestamp};
 
 use super::watch::Watch;
+use crate::ambient::{fault_point, monotonic};
 use crate::engine::audit::{AuditRow, IntentId, Trouble};
 use crate::engine::decide::{Planned, Target, recheck};
-use crate::engine::memory::{Answer, KindPending, Pending, Settling, Snapshot};
+use crate::engine::memory::{Answer, KindPending, Pending, RuleMemory, Settling, Snapshot};
 use crate::engine::rule::{Action, Effect, Mode, RuleSet};
 use crate::engine::task::{Kind, RuleName, Task, TaskId};
 use crate::upstream::{self, Batch, Certainty, KindVerb, Verb};
@@ -40,26 +41,38 @@ struct Group<'a> {
     members: Vec<(&'a Planned, &'a Target)>,
 }
 
+/// What the second look found.
+struct Fresh {
+    tasks: HashMap<TaskId, Task>,
+    /// Whether it took so long that it ended before all targets were asked for.
+    cut_short: bool,
+}
+
 impl Watch {
     /// Carries out the actions that are meant in earnest, call by call, until one of them shows
     /// that the server or the store does not work, or the daemon ends.
     pub(super) async fn act(&mut self, rules: &RuleSet, snapshot: &Snapshot, actions: &[Planned]) {
+        let mut go_on = true;
         for group in groups(actions) {
-            if *self.stop.borrow() {
-                return;
+            // Once there are new rules, nothing goes out by the old ones.
+            let ends = *self.stop.borrow() || self.rules.has_changed().unwrap_or(true);
+            go_on = go_on && !ends;
+            if go_on {
+                self.heed_all().await;
             }
-            self.heed_all().await;
-            if self.memory.rules.get(group.rule).is_some_and(|rule| rule.paused.is_some()) {
+            let paused = |rule: &RuleMemory| rule.paused.is_some();
+            if !go_on || self.memory.rules.get(group.rule).is_some_and(paused) {
+                let now = self.now();
+                for (_, target) in &group.members {
+                    self.memory.recall(&target.id, now);
+                }
                 continue;
             }
-            let go_on = if group.members.is_empty() {
+            go_on = if group.members.is_empty() {
                 self.act_on_kind(rules, snapshot, &group, actions).await
             } else {
                 self.act_on_tasks(rules, snapshot, &group).await
             };
-            if !go_on {
-                return;
-            }
         }
     }
 
@@ -70,7 +83,7 @@ impl Watch {
         snapshot: &Snapshot,
         group: &Group<'_>,
     ) -> bool {
-        let now = self.clock.now();
+        let now = self.now();
         let rows: Vec<AuditRow> = group
             .members
             .iter()
@@ -89,11 +102,13 @@ impl Watch {
             };
             self.memory.note_intent(group.kind, &target.id, pending);
         }
+        fault_point("intents noted");
         if !self.save_with(rows.clone()).await {
             // Nothing was written down and nothing is sent: the tasks wait for nothing.
             self.take_back(group);
             return false;
         }
+        fault_point("intents written");
         let intents: HashMap<TaskId, IntentId> =
             rows.iter().filter_map(|row| Some((row.task_id.clone()?, row.id))).collect();
         self.open.extend(rows.into_iter().map(|row| (row.id, row)));
@@ -105,6 +120,7 @@ impl Watch {
             }
             _ = stop.wait_for(|stop| *stop) => Err("taskwarden ends".to_owned()),
         };
+        fault_point("looked again");
         let fresh = match fresh {
             Ok(fresh) => fresh,
             Err(why) => {
@@ -122,11 +138,16 @@ impl Watch {
                 return false;
             }
         };
-        let now = self.clock.now();
+        let now = self.now();
         let mut targets = Vec::new();
         for (planned, target) in &group.members {
-            let task = fresh.get(&target.id);
-            match recheck(rules, &self.memory, snapshot, planned, target, task, now) {
+            let task = fresh.tasks.get(&target.id);
+            let checked = if task.is_none() && fresh.cut_short {
+                Err("the server answers too slowly to look at all of them again".to_owned())
+            } else {
+                recheck(rules, &self.memory, snapshot, planned, target, task, now)
+            };
+            match checked {
                 Ok(()) => targets.push(target.id.clone()),
                 Err(why) => {
                     self.answer(group.kind, &target.id, &intents, &Answer::SkippedChanged(why));
@@ -135,7 +156,9 @@ impl Watch {
         }
         let mut go_on = true;
         if !targets.is_empty() {
+            fault_point("before the call");
             let answers = self.send(group, targets.clone()).await;
+            fault_point("after the call");
             go_on = answers.is_ok();
             let answers = answers.unwrap_or_else(|answer| {
                 targets.iter().map(|id| (id.clone(), answer.clone())).collect()
@@ -144,7 +167,10 @@ impl Watch {
                 self.answer(group.kind, &id, &intents, &answer);
             }
         }
-        self.save().await && go_on
+        fault_point("answers noted");
+        let saved = self.save().await;
+        fault_point("answers written");
+        saved && go_on
     }
 
     /// One call for all of them, or one for the only one. An `Err` is about the whole call.
@@ -194,29 +220,40 @@ impl Watch {
         &self,
         snapshot: &Snapshot,
         group: &Group<'_>,
-    ) -> Result<HashMap<TaskId, Task>, upstream::Error> {
+    ) -> Result<Fresh, upstream::Error> {
         let listed = snapshot.kinds.get(group.kind).map_or(0, Vec::len);
         if group.members.len() * BYTES_AN_INFO <= BYTES_AN_INFO + listed * BYTES_A_TASK {
+            // The first looks grow old while the last ones are taken.
+            let (began, longest) = (monotonic(), self.request_timeout / 3);
             let looks: Vec<_> = group
                 .members
                 .iter()
                 .map(|(_, target)| {
                     let (client, kind, id) =
                         (Arc::clone(&self.client), group.kind.clone(), target.id.clone());
-                    async move { client.info(&kind, &id).await }
+                    async move {
+                        if began.elapsed() > longest {
+                            return None;
+                        }
+                        Some(client.info(&kind, &id).await)
+                    }
                 })
                 .collect();
-            let mut fresh = HashMap::new();
+            let mut fresh = Fresh { tasks: HashMap::new(), cut_short: false };
             let mut looks = futures_util::stream::iter(looks).buffer_unordered(INFOS_AT_ONCE);
-            while let Some(task) = looks.next().await {
-                if let Some(task) = task? {
-                    fresh.insert(task.id.clone(), task);
+            while let Some(look) = looks.next().await {
+                match look {
+                    Some(task) => {
+                        fresh.tasks.extend(task?.map(|task| (task.id.clone(), task)));
+                    }
+                    None => fresh.cut_short = true,
                 }
             }
             return Ok(fresh);
         }
         let list = self.client.list(group.kind).await?;
-        Ok(list.tasks.into_iter().map(|task| (task.id.clone(), task)).collect())
+        let tasks = list.tasks.into_iter().map(|task| (task.id.clone(), task)).collect();
+        Ok(Fresh { tasks, cut_short: false })
     }
 
     /// Acts on a whole kind; false when there is no use in going on.
@@ -238,7 +275,7 @@ impl Watch {
             Action::RetryFailed => KindVerb::RetryFailed,
             _ => return true,
         };
-        let now = self.clock.now();
+        let now = self.now();
         let row = self.row(rules, planned, now, Mode::Live);
         let pending = KindPending {
             intent: row.id,
@@ -272,11 +309,7 @@ impl Watch {
             }
             Ok(list) => match unmeant(group.action, snapshot, &list.tasks) {
                 Some(why) => Answer::SkippedChanged(why),
-                None => match self.in_grace(self.client.act_kind(group.kind, verb)).await {
-                    None => Answer::Lost(ENDED.to_owned()),
-                    Some(Ok(())) => Answer::Accepted,
-                    Some(Err(error)) => failed(&error),
-                },
+                None => self.send_to_kind(group.kind, verb).await,
             },
         };
         self.memory.note_kind_answer(group.rule, group.kind, &answer);
@@ -286,6 +319,17 @@ impl Watch {
         self.save().await && answer == Answer::Accepted
     }
 
+    async fn send_to_kind(&self, kind: &Kind, verb: KindVerb) -> Answer {
+        fault_point("before the call");
+        let answer = self.in_grace(self.client.act_kind(kind, verb)).await;
+        fault_point("after the call");
+        match answer {
+            None => Answer::Lost(ENDED.to_owned()),
+            Some(Ok(())) => Answer::Accepted,
+            Some(Err(error)) => failed(&error),
+        }
+    }
+
     fn answer(
         &mut self,
         kind: &Kind,
@@ -293,7 +337,8 @@ impl Watch {
         intents: &HashMap<TaskId, IntentId>,
         answer: &Answer,
     ) {
-        self.memory.note_answer(kind, id, answer, self.clock.now());
+        let now = self.now();
+        self.memory.note_answer(kind, id, answer, now);
         if let Some(intent) = intents.get(id) {
             self.note_trouble(*intent, answer);
             let (outcome, detail) = answer.outcome();
@@ -325,7 +370,7 @@ impl Watch {
 
     /// Forgets intents that were never written down.
     fn take_back(&mut self, group: &Group<'_>) {
-        let now = self.clock.now();
+        let now = self.now();
         for (_, target) in &group.members {
             let answer = Answer::SkippedChanged(String::new());
             self.memory.note_answer(group.kind, &target.id, &answer, now);

@@ -6,6 +6,7 @@ pub mod beat;
 pub mod control;
 pub mod look;
 pub mod reload;
+pub mod rules_files;
 mod standing;
 pub mod supervise;
 pub mod telling;

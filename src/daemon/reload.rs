@@ -1,26 +1,30 @@
-//! Watches the rules file, however it is saved.
+//! Watches the rules file and those that it includes, however they are saved.
 //!
-//! The folder is watched rather than the file, since a file watch goes deaf after a rename; the
-//! content is compared, since reading raises events of its own; and the file is read anew now and
-//! then without any event, for file systems that send none.
+//! Folders are watched rather than files, since a file watch goes deaf after a rename; contents are
+//! compared, since reading raises events of its own; and all is read anew now and then without any
+//! event, for file systems that send none. All files are read as one: what is handed out is what
+//! they held together while nothing was written.
 
-use std::io;
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use notify::{RecursiveMode, Watcher as _};
-use sha2::{Digest, Sha256};
 use tokio::sync::mpsc;
 
-/// How long a file must rest before it is read: editors save in several steps.
+use super::rules_files::{RulesFiles, Unreadable, folders};
+
+/// How long the files must rest before they are read: editors save in several steps, and people
+/// several files.
 const QUIET: Duration = Duration::from_millis(200);
 
-/// How long it is waited for that rest: a busy folder, such as one with logs in it, never rests.
+/// How long it is waited for events to rest: a busy folder, such as one with logs in it, never does.
+/// What the files hold must rest all the same.
 const LONGEST_UNREST: Duration = Duration::from_secs(2);
 
-/// How often the file is read without an event.
+/// How often the files are read without an event.
 const SLOW_READ: Duration = Duration::from_secs(10);
 
 /// Has a followed file read at once.
@@ -42,15 +46,18 @@ impl Poke {
 /// What became of a followed file.
 #[derive(Debug)]
 pub struct Content {
-    /// Its text, or why it cannot be read.
-    pub text: io::Result<String>,
+    /// What it and those that it includes hold, or which cannot be read.
+    pub files: Result<RulesFiles, Unreadable>,
     /// Whether a person asked for it, who then wants to hear something.
     pub asked: bool,
 }
 
-/// A file that is followed through its saves.
+/// A rules file that is followed through its saves, with those that it includes.
 pub struct FollowedFile {
     path: PathBuf,
+    /// The entries of its `rule_files`, as they were last read.
+    patterns: Vec<String>,
+    slow_read: Duration,
     seen: Option<[u8; 32]>,
     events: mpsc::Receiver<()>,
     poke: Poke,
@@ -63,9 +70,9 @@ pub struct FollowedFile {
 }
 
 impl FollowedFile {
-    /// Follows the file at `path`, whose present content is `content`.
+    /// Follows the files that were read as `files`.
     #[must_use]
-    pub fn new(path: &Path, content: &str) -> Self {
+    pub fn new(files: &RulesFiles) -> Self {
         let (send, events) = mpsc::channel(1);
         let poke = Poke { events: send.clone(), asked: Arc::default() };
         // One waiting event says all there is to say, so a full channel is fine.
@@ -75,10 +82,11 @@ impl FollowedFile {
             }
         })
         .ok();
-        let seen = Some(digest(content.as_bytes()));
         let mut followed = Self {
-            path: path.to_owned(),
-            seen,
+            path: files.main.path.clone(),
+            patterns: files.patterns.clone(),
+            slow_read: SLOW_READ,
+            seen: Some(files.digest()),
             events,
             poke,
             stirred: false,
@@ -89,54 +97,83 @@ impl FollowedFile {
         followed
     }
 
+    /// The same as if no file system sent events, reading every `slow_read`.
+    #[must_use]
+    pub fn without_events(files: &RulesFiles, slow_read: Duration) -> Self {
+        Self { watcher: None, slow_read, ..Self::new(files) }
+    }
+
     /// A handle that has the file read at once.
     #[must_use]
     pub fn poke(&self) -> Poke {
         self.poke.clone()
     }
 
-    /// Waits until the file has another content than before, and returns it, or why it cannot be
+    /// Waits until the files hold something else than before, and returns it, or why one cannot be
     /// read (once for each spell of that), or until a person asks for it. Nothing is lost when the
     /// wait is broken off.
     pub async fn changed(&mut self) -> Content {
         loop {
             // A missing sender cannot be: `self` holds one.
             if !self.stirred {
-                let event = tokio::time::timeout(SLOW_READ, self.events.recv()).await;
+                let event = tokio::time::timeout(self.slow_read, self.events.recv()).await;
                 self.stirred = matches!(event, Ok(Some(())));
             }
+            let mut rested = false;
             if self.stirred {
                 let rest = async {
                     while let Ok(Some(())) = tokio::time::timeout(QUIET, self.events.recv()).await {
                     }
                 };
-                let _ = tokio::time::timeout(LONGEST_UNREST, rest).await;
+                rested = tokio::time::timeout(LONGEST_UNREST, rest).await.is_ok();
+            }
+            let (mut files, mut seen) = self.read();
+            // No event told that they rest, so their contents must.
+            while !rested && seen != self.seen {
+                tokio::time::sleep(QUIET).await;
+                let (again, now) = self.read();
+                rested = now == seen;
+                (files, seen) = (again, now);
             }
             self.stirred = false;
             let asked = self.poke.asked.swap(false, Ordering::AcqRel);
-            self.watch_folders();
-            let text = read(&self.path);
-            let seen = text.as_ref().ok().map(|text| digest(text.as_bytes()));
             if std::mem::replace(&mut self.seen, seen) != seen || asked {
-                return Content { text, asked };
+                return Content { files, asked };
             }
         }
     }
 
-    /// Watches the folder of the path and, where it is a link, the folder of what it points to.
-    /// A folder that was removed and made again must be watched anew, and there is no event for that.
+    /// Reads the files, whose folders are watched from before on.
+    fn read(&mut self) -> (Result<RulesFiles, Unreadable>, Option<[u8; 32]>) {
+        self.watch_folders();
+        let mut files = RulesFiles::read(&self.path);
+        if let Ok(read) = &files
+            && read.patterns != self.patterns
+        {
+            self.patterns.clone_from(&read.patterns);
+            self.watch_folders();
+            files = RulesFiles::read(&self.path);
+        }
+        let seen = files.as_ref().ok().map(RulesFiles::digest);
+        (files, seen)
+    }
+
+    /// Watches the folders that the files are in or may come to be in and, where one is a link, the
+    /// folder of what it points to. A folder that was removed and made again must be watched anew;
+    /// while it is away, the nearest one above it that is there tells of its coming.
     fn watch_folders(&mut self) {
         let Some(watcher) = &mut self.watcher else { return };
-        let folder = |path: &Path| {
-            let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
-            parent.unwrap_or(Path::new(".")).to_owned()
-        };
-        let mut wanted = vec![folder(&self.path)];
-        if let Ok(real) = self.path.canonicalize() {
-            wanted.push(folder(&real));
+        let parent = |path: &Path| path.parent().unwrap_or(Path::new("")).to_owned();
+        let mut wanted = vec![parent(&self.path)];
+        wanted.extend(self.path.canonicalize().iter().map(|real| parent(real)));
+        for pattern in &self.patterns {
+            wanted.extend(folders(&parent(&self.path), pattern));
         }
-        wanted.sort();
-        wanted.dedup();
+        let there = |mut folder: PathBuf| {
+            while !folder.is_dir() && folder.pop() {}
+            if folder.as_os_str().is_empty() { PathBuf::from(".") } else { folder }
+        };
+        let wanted: BTreeSet<PathBuf> = wanted.into_iter().map(there).collect();
         for old in &self.watched {
             let _ = watcher.unwatch(old);
         }
@@ -145,40 +182,4 @@ impl FollowedFile {
             .filter(|folder| watcher.watch(folder, RecursiveMode::NonRecursive).is_ok())
             .collect();
     }
-}
-
-/// Reads a rules file; at most 16 MiB.
-///
-/// # Errors
-///
-/// What keeps it from being read, as text that names the file's own fault.
-pub fn read(path: &Path) -> io::Result<String> {
-    const MOST: u64 = 16 * 1024 * 1024;
-    let size = std::fs::metadata(path)?.len();
-    if size > MOST {
-        let message = format!("it has {size} bytes, and a rules file may have {MOST} at most");
-        return Err(io::Error::new(io::ErrorKind::FileTooLarge, message));
-    }
-    String::from_utf8(std::fs::read(path)?).map_err(|error| {
-        let (bytes, at) = (error.as_bytes(), error.utf8_error().valid_up_to());
-        let before = String::from_utf8_lossy(&bytes[..at]);
-        let line = before.matches('\n').count() + 1;
-        let column = before.rsplit('\n').next().unwrap_or_default().chars().count() + 1;
-        let message = format!(
-            "it is not UTF-8: line {line}, column {column} begins with a byte that no character \
-             does; save it as UTF-8"
-        );
-        io::Error::new(io::ErrorKind::InvalidData, message)
-    })
-}
-
-/// Whether everyone on the machine may read the file.
-#[must_use]
-pub fn world_readable(path: &Path) -> bool {
-    use std::os::unix::fs::PermissionsExt as _;
-    std::fs::metadata(path).is_ok_and(|meta| meta.permissions().mode() & 0o004 != 0)
-}
-
-fn digest(bytes: &[u8]) -> [u8; 32] {
-    Sha256::digest(bytes).into()
 }

@@ -12,7 +12,8 @@ use tokio::task::{JoinHandle, JoinSet};
 use super::audit_log::{self, AuditLog};
 use super::beat::Beat;
 use super::control::{Control, DaemonStatus, Done, OrderRequest, Refusal, Request, check_names};
-use super::reload::{self, Content, FollowedFile};
+use super::reload::{Content, FollowedFile};
+use super::rules_files::RulesFiles;
 use super::telling::Telling;
 use super::watch::{Looked, Watch, WatchSettings};
 use crate::ambient::Clock;
@@ -21,7 +22,7 @@ use crate::engine::order::Order;
 use crate::engine::rule::{Mode, Rule, RuleSet};
 use crate::engine::task::{RuleName, ServerName};
 use crate::rules::{
-    AuthConfig, Config, Finding, Retention, SecretRef, ServerConfig, Severity, Source,
+    AuthConfig, Config, Finding, Loaded, Retention, SecretRef, ServerConfig, Severity,
 };
 use crate::store::{Keep, OpenError, Pruned, Store, StoreError, WriteBatch};
 use crate::telemetry::{Event, Sink};
@@ -362,9 +363,9 @@ impl Daemon {
 
     /// Takes a new content of the rules file over, whole or not at all.
     async fn reload(&mut self, path: &str, content: Content) {
-        let taken = match content.text {
-            Err(error) => Err(format!("{path}: {error}")),
-            Ok(text) => self.take_over(path, &text).await,
+        let taken = match content.files {
+            Err(error) => Err(format!("{}: {}", error.path.display(), error.cause)),
+            Ok(files) => self.take_over(path, &files).await,
         };
         let was_refused = std::mem::replace(&mut self.refused, taken.is_err());
         // Taken out first: a borrow that lived on would keep the new one from being put in.
@@ -393,15 +394,11 @@ impl Daemon {
         }
     }
 
-    /// What changed, or why the text cannot be used.
-    async fn take_over(&mut self, path: &str, text: &str) -> Result<String, String> {
-        let loaded = crate::rules::load(Source {
-            path,
-            text,
-            world_readable: reload::world_readable(path.as_ref()),
-        });
+    /// What changed, or why the files cannot be used.
+    async fn take_over(&mut self, path: &str, files: &RulesFiles) -> Result<String, String> {
+        let loaded = files.load();
         let Some(config) = loaded.config else {
-            return Err(one_line_each(path, &loaded.findings));
+            return Err(one_line_each(&loaded));
         };
         if config.servers.is_empty() {
             return Err(format!("{path}: {}", StartError::NoServers));
@@ -659,10 +656,11 @@ fn client_settings(server: &ServerConfig, clock: &Clock) -> ClientSettings {
 }
 
 /// The errors among findings, a line each; `check` shows them with their source.
-fn one_line_each(path: &str, findings: &[Finding]) -> String {
-    let errors = findings.iter().filter(|finding| finding.severity == Severity::Error);
+fn one_line_each(loaded: &Loaded) -> String {
+    let errors = loaded.findings.iter().filter(|finding| finding.severity == Severity::Error);
     let lines = errors.map(|finding| {
-        let Finding { code, message, line, column, help, .. } = finding;
+        let Finding { code, message, span, line, column, help, .. } = finding;
+        let path = &loaded.file(*span).path;
         let help = help.as_ref().map_or_else(String::new, |help| format!("; {help}"));
         format!("{path}:{line}:{column}: error[{code}]: {message}{help}")
     });

@@ -13,7 +13,7 @@ use super::beat::Beat;
 use super::control::{Done, OrderRequest};
 use super::look::Eye;
 use super::standing;
-use crate::ambient::{Clock, WatchedClock, monotonic};
+use crate::ambient::{Clock, WatchedClock, fault_point, monotonic};
 use crate::engine::audit::{AuditRow, IntentId, Outcome, Trouble};
 use crate::engine::decide::{Decision, GiveUp, Planned, Tick, decide};
 use crate::engine::memory::{Memory, Snapshot};
@@ -312,6 +312,7 @@ impl Watch {
         if self.away.take().is_some() {
             self.eye.announce();
         }
+        fault_point("looked");
         let now = self.clock.now();
         let rules = self.rules.borrow_and_update().clone();
         let judgements = self.memory.fold(&snapshot, now);
@@ -327,7 +328,9 @@ impl Watch {
         }
         self.memory.absorb(decision.memory.clone());
         self.report(&rules, &snapshot, &decision, now);
+        fault_point("decided");
         if self.save().await {
+            fault_point("decision written");
             self.act(&rules, &snapshot, &decision.actions).await;
         }
         self.show(ServerStatus {
@@ -358,6 +361,13 @@ impl Watch {
         true
     }
 
+    /// The present moment, after whatever happened to our clock. What is written down between two looks
+    /// goes by it: else the next look would move it along by a jump that lies before it.
+    pub(super) fn now(&mut self) -> Timestamp {
+        self.follow_clock();
+        self.clock.now()
+    }
+
     /// Tells how things stand.
     fn show(&mut self, status: ServerStatus) {
         self.status =
@@ -367,7 +377,7 @@ impl Watch {
 
     /// Does what a person asks for, and writes it down.
     pub(super) async fn heed(&mut self, OrderRequest { order, reply }: OrderRequest) {
-        let now = self.clock.now();
+        let now = self.now();
         let revision = self.rules.borrow().revision.clone();
         let obeyed = self.memory.obey(&order, now);
         let done: Vec<Done> = obeyed

@@ -196,7 +196,7 @@ pub fn recheck(
     let Some(rule) = rules.rules.iter().find(|rule| rule.name == planned.rule) else {
         return Err("the rule is gone".to_owned());
     };
-    if planned.action != rule.action {
+    if planned.farewell {
         // What is left to do after a give-up is not what the matchers were about.
         return Ok(());
     }
@@ -1272,8 +1272,14 @@ impl<'a> RuleRun<'a> {
             }
         }
         let minute = now.as_second().div_euclid(60);
+        // What was done in the time that a clock was set back by still counts.
+        let ahead: u32 = memory.minutes.split_off(&(minute + 1)).into_values().sum();
+        if ahead > 0 {
+            *memory.minutes.entry(minute).or_default() += ahead;
+            changed = true;
+        }
         // The oldest of them may be of this very hour by some seconds.
-        memory.minutes.retain(|at, _| *at >= minute - 60 && *at <= minute);
+        memory.minutes.retain(|at, _| *at >= minute - 60);
         if memory
             .paused
             .as_ref()

@@ -668,15 +668,8 @@ impl Memory {
             *moment = (*moment).min(now);
             ahead
         });
-        let minute = now.as_second().div_euclid(60);
         for (rule, memory) in &mut self.rules {
             let mut changed = false;
-            // What was done in the hour that the clock was set back by still counts.
-            let ahead: u32 = memory.minutes.split_off(&(minute + 1)).into_values().sum();
-            if ahead > 0 {
-                *memory.minutes.entry(minute).or_default() += ahead;
-                changed = true;
-            }
             for breaker in memory.breakers.values_mut() {
                 changed |= breaker.pull_back(now);
             }
@@ -694,7 +687,8 @@ impl Memory {
             true
         };
         self.each_moment(move_by);
-        let minutes = by.as_mins();
+        // To the next full minute, so that what was done in an hour is not let go of too early.
+        let minutes = -(-by.as_secs()).div_euclid(60);
         for (rule, memory) in &mut self.rules {
             let counted = std::mem::take(&mut memory.minutes);
             memory.minutes =
@@ -705,7 +699,10 @@ impl Memory {
             if let Some(until) = memory.paused.as_mut().and_then(|paused| paused.until.as_mut()) {
                 move_by(until);
             }
-            memory.firing.as_mut().map(move_by);
+            if memory.firing.as_mut().map(move_by).is_some() && by.is_positive() {
+                // The firing is about the tasks that were there when it was noticed.
+                memory.schedule_seen.as_mut().map(move_by);
+            }
             self.dirty.rules.insert(rule.clone());
         }
         self.folded.as_mut().map(move_by);
@@ -1051,14 +1048,19 @@ impl Memory {
             Answer::Lost(_) => {}
         }
         if !matches!(answer, Answer::Accepted | Answer::Lost(_)) {
-            // It was not sent, so it tells a breaker nothing: another task may be its canary.
-            for (rule, memory) in &mut self.rules {
-                for breaker in memory.breakers.values_mut() {
-                    let before = breaker.clone();
-                    breaker.recall(id, now);
-                    if *breaker != before {
-                        self.dirty.rules.insert(rule.clone());
-                    }
+            self.recall(id, now);
+        }
+    }
+
+    /// Notes that a task that was let through was not sent, so that it tells a breaker nothing: another
+    /// task may be its canary.
+    pub fn recall(&mut self, id: &TaskId, now: Timestamp) {
+        for (rule, memory) in &mut self.rules {
+            for breaker in memory.breakers.values_mut() {
+                let before = breaker.clone();
+                breaker.recall(id, now);
+                if *breaker != before {
+                    self.dirty.rules.insert(rule.clone());
                 }
             }
         }
@@ -1207,6 +1209,13 @@ fn judge(pending: &Pending, task: &Task, flavour: Flavour, now: Timestamp) -> Op
         if pending.accepted {
             Some(Verdict::new(Outcome::Ineffective, why, true))
         } else if settled {
+            let retried = pending.action.effect() == Effect::Retry;
+            if retried && before.started.is_none() && before.ended.is_none() {
+                // A run since then may have lost its times as the one before did.
+                let why =
+                    "no answer came, and the task had no times that would tell whether it ran";
+                return Some(Verdict::new(Outcome::Unknown, why, true));
+            }
             let why = "no answer came, and the task shows no sign that it was carried out";
             Some(Verdict::new(Outcome::Unknown, why, false))
         } else {

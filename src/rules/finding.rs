@@ -5,9 +5,11 @@ use std::ops::Range;
 
 use super::codes::Code;
 
-/// A range of bytes in the text of a rules file, on character boundaries.
+/// A range of bytes in the text of one of the files of a rule set, on character boundaries.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Span {
+    /// The file, by its place in [`super::Loaded::files`]; 0 is the one that was named.
+    pub file: usize,
     /// The first byte.
     pub start: usize,
     /// The byte after the last.
@@ -15,16 +17,21 @@ pub struct Span {
 }
 
 impl Span {
-    /// From the first byte up to, and without, the second.
+    /// In a file, from the first byte up to, and without, the second.
     #[must_use]
-    pub fn new(start: usize, end: usize) -> Self {
-        Self { start, end: end.max(start) }
+    pub fn new(file: usize, start: usize, end: usize) -> Self {
+        Self { file, start, end: end.max(start) }
     }
 
     /// The bytes as a range.
     #[must_use]
     pub fn range(self) -> Range<usize> {
         self.start..self.end
+    }
+
+    /// A part of it, by bytes from its start.
+    pub(super) fn within(self, part: Range<usize>) -> Self {
+        Self::new(self.file, self.start + part.start, self.start + part.end)
     }
 
     pub(super) fn is_empty(self) -> bool {
@@ -125,13 +132,13 @@ impl Finding {
     }
 }
 
-/// Puts findings into the order of the text, cuts their spans to one line each (a caret cannot
-/// stand under several) and fills in lines and columns, in one walk over the text.
-pub(super) fn settle(text: &str, findings: &mut Vec<Finding>) {
+/// Puts findings into the order of the texts, cuts their spans to one line each (a caret cannot
+/// stand under several) and fills in lines and columns, in one walk over each text.
+pub(super) fn settle(texts: &[&str], findings: &mut Vec<Finding>) {
     for finding in &mut *findings {
-        finding.span = one_line(text, finding.span);
+        finding.span = one_line(texts, finding.span);
         for related in &mut finding.related {
-            related.span = one_line(text, related.span);
+            related.span = one_line(texts, related.span);
         }
     }
     findings.sort_by(|a, b| {
@@ -141,12 +148,18 @@ pub(super) fn settle(text: &str, findings: &mut Vec<Finding>) {
     let spans = findings
         .iter()
         .flat_map(|f| std::iter::once(f.span).chain(f.related.iter().map(|related| related.span)));
-    let mut places: BTreeMap<usize, (usize, usize)> =
-        spans.flat_map(|span| [(span.start, (1, 1)), (span.end, (1, 1))]).collect();
-    // A byte-order mark is no character of the first line.
-    let (mut line, mut column) = (1, 1);
-    let mut at = if text.starts_with('\u{feff}') { '\u{feff}'.len_utf8() } else { 0 };
-    for (offset, place) in &mut places {
+    let mut places: BTreeMap<(usize, usize), (usize, usize)> = spans
+        .flat_map(|Span { file, start, end }| [((file, start), (1, 1)), ((file, end), (1, 1))])
+        .collect();
+    let mut walked = None;
+    let (mut text, mut at, mut line, mut column) = ("", 0, 1, 1);
+    for ((file, offset), place) in &mut places {
+        if walked.replace(*file) != Some(*file) {
+            text = texts.get(*file).copied().unwrap_or_default();
+            // A byte-order mark is no character of the first line.
+            at = if text.starts_with('\u{feff}') { '\u{feff}'.len_utf8() } else { 0 };
+            (line, column) = (1, 1);
+        }
         for char in text.get(at..*offset).unwrap_or_default().chars() {
             if char == '\n' {
                 (line, column) = (line + 1, 1);
@@ -157,22 +170,24 @@ pub(super) fn settle(text: &str, findings: &mut Vec<Finding>) {
         at = at.max(*offset);
         *place = (line, column);
     }
-    let place = |offset| places.get(&offset).copied().unwrap_or((1, 1));
+    let place = |file, offset| places.get(&(file, offset)).copied().unwrap_or((1, 1));
     for finding in findings {
-        (finding.line, finding.column) = place(finding.span.start);
-        (finding.end_line, finding.end_column) = place(finding.span.end);
+        let Span { file, start, end } = finding.span;
+        (finding.line, finding.column) = place(file, start);
+        (finding.end_line, finding.end_column) = place(file, end);
         for related in &mut finding.related {
-            (related.line, related.column) = place(related.span.start);
+            (related.line, related.column) = place(related.span.file, related.span.start);
         }
     }
 }
 
-fn one_line(text: &str, span: Span) -> Span {
+fn one_line(texts: &[&str], span: Span) -> Span {
+    let text = texts.get(span.file).copied().unwrap_or_default();
     let start = floor(text, span.start);
     let end = floor(text, span.end).max(start);
     let shown = text.get(start..end).unwrap_or_default();
     let line = shown.split('\n').next().unwrap_or_default().trim_end();
-    Span::new(start, start + line.len())
+    Span::new(span.file, start, start + line.len())
 }
 
 fn floor(text: &str, at: usize) -> usize {

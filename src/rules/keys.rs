@@ -33,6 +33,8 @@ pub(super) enum Form {
     MapOrNone(&'static [Key]),
     /// A map, or `off`.
     MapOrOff(&'static [Key]),
+    /// Paths with wildcards, one or a list.
+    Files,
     /// Names of classes, each with patterns.
     Classes,
     /// Text, or a place to read it from.
@@ -128,6 +130,11 @@ pub(super) const TOP: &[Key] = &[
     ),
     key("rules", Form::Rules, "The rules. A task belongs to the first that matches it."),
     key(
+        "rule_files",
+        Form::Files,
+        "More files with rules: paths from the folder of this file on, with `*`, `?` and `[a-z]`, one or a list. Their rules follow those of this file, sorted by path within each entry.",
+    ),
+    key(
         "classes",
         Form::Classes,
         "Classes of errors, each with a regular expression or a list of them, beside the built-in ones; an entry with a built-in name is looked at before the built-in patterns.",
@@ -152,6 +159,12 @@ pub(super) const TOP: &[Key] = &[
         Form::Map(RETENTION),
         "How long the store keeps what was done; old rows go in small steps once an hour.",
     ),
+];
+
+/// What a file that another includes may hold.
+pub(super) const INCLUDED: &[Key] = &[
+    key("version", Form::Version, "The version of the file format: 1."),
+    key("rules", Form::Rules, "The rules; the `defaults` of the including file hold for them."),
 ];
 
 pub(super) const NOTIFY: &[Key] = &[

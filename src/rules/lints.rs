@@ -656,7 +656,7 @@ mod tests {
         for finding in &loaded.findings {
             assert_eq!(finding.severity, Severity::Warning, "{finding:?}");
         }
-        let shown = &loaded.shown;
+        let shown = &loaded.files[0].text;
         loaded.findings.iter().map(|f| (f.code, shown[f.span.range()].to_owned())).collect()
     }
 

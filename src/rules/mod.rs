@@ -37,11 +37,11 @@ pub use online::{Sighting, hold_against};
 pub use retention::Retention;
 pub use schema::schema;
 pub use servers::{AuthConfig, SecretRef, ServerConfig};
-pub use suggest::nearest;
+pub use suggest::{nearest, slip_of};
 
 use crate::engine::class::{Class, ClassTable};
 use crate::engine::rule::{Mode, RuleSet};
-use reader::{At, Place, Reader, shorten};
+use reader::{At, Fields, Place, Reader, shorten};
 use rule::{Settings, modes};
 use yaml::Value;
 
@@ -64,18 +64,57 @@ impl<'a> Source<'a> {
     }
 }
 
+/// A rules file with the files that it includes, as they were read.
+#[derive(Clone, Debug)]
+pub struct Sources<'a> {
+    /// The file itself.
+    pub main: Source<'a>,
+    /// Those that its `rule_files` name, in the order in which their rules follow.
+    pub included: Vec<Source<'a>>,
+    /// The entries of `rule_files` that no file fits.
+    pub unmatched: Vec<String>,
+}
+
+impl<'a> From<Source<'a>> for Sources<'a> {
+    fn from(main: Source<'a>) -> Self {
+        Self { main, included: Vec::new(), unmatched: Vec::new() }
+    }
+}
+
+impl<'a> Sources<'a> {
+    fn texts(&self) -> Vec<&'a str> {
+        std::iter::once(&self.main).chain(&self.included).map(|source| source.text).collect()
+    }
+}
+
 /// What became of a rules file.
 #[derive(Clone, Debug)]
 pub struct Loaded {
     /// The configuration; there if and only if no finding is an error.
     pub config: Option<Config>,
-    /// Everything that is wrong, in the order of the text.
+    /// Everything that is wrong, in the order of the texts.
     pub findings: Vec<Finding>,
-    /// The file's path, for rendering.
+    /// The file itself, then those that it includes.
+    pub files: Vec<Shown>,
+}
+
+impl Loaded {
+    /// The file that a place is in.
+    #[must_use]
+    pub fn file(&self, span: Span) -> &Shown {
+        const NONE: &Shown = &Shown { path: String::new(), text: String::new() };
+        self.files.get(span.file).unwrap_or(NONE)
+    }
+}
+
+/// A file, for rendering.
+#[derive(Clone, Debug)]
+pub struct Shown {
+    /// Its path.
     pub path: String,
-    /// The text with its secrets blotted out, for rendering: every byte and every character that is
-    /// left is where it was.
-    pub shown: String,
+    /// Its text with its secrets blotted out: every byte and every character that is left is where
+    /// it was.
+    pub text: String,
 }
 
 /// A rules file that has no errors.
@@ -136,14 +175,38 @@ pub fn parse_duration(text: &str) -> Result<std::time::Duration, String> {
     values::duration(text).map_err(|fault| fault.message)
 }
 
-/// Reads a rules file, with every problem in it.
+/// The entries of `rule_files` in a rules file, for whoever is to read those files. What is wrong
+/// with them is for [`load`] to tell.
 #[must_use]
-pub fn load(source: Source<'_>) -> Loaded {
+pub fn rule_files(text: &str) -> Vec<String> {
+    let Some(root) = yaml::parse(text, &mut Vec::new()) else { return Vec::new() };
+    let mut reader = Reader::new(vec![text], Vec::new());
+    let fields = reader.fields(&root, root.span, Place::Top);
+    let files = fields.and_then(|fields| fields.get("rule_files")).map(|at| reader.rule_files(at));
+    files.unwrap_or_default().into_iter().map(|(pattern, _)| pattern).collect()
+}
+
+/// Reads a rules file, with every problem in it and in the files that it includes.
+#[must_use]
+pub fn load<'a>(sources: impl Into<Sources<'a>>) -> Loaded {
+    let sources = sources.into();
+    let (texts, mut left) = (sources.texts(), yaml::MOST_NODES);
     let mut findings = Vec::new();
-    let root = yaml::parse(source.text, &mut findings);
-    let mut reader = Reader::new(source.text, findings);
-    let config = root.as_ref().and_then(|root| reader.file(root));
-    if source.world_readable {
+    let mut roots = texts
+        .iter()
+        .enumerate()
+        .map(|(file, text)| yaml::parse_part(file, text, &mut left, &mut findings));
+    let root = roots.next().flatten();
+    let included: Vec<_> = roots.flatten().collect();
+    let in_included = |finding: &&mut Finding| finding.span.file > 0;
+    for finding in findings.iter_mut().filter(in_included) {
+        if finding.code == Code::EmptyFile {
+            finding.help("begin with `version: 1`, then `rules:`, or take the file away");
+        }
+    }
+    let mut reader = Reader::new(texts.clone(), findings);
+    let config = root.as_ref().and_then(|root| reader.file(root, &included, &sources.unmatched));
+    if sources.main.world_readable {
         for (span, message) in std::mem::take(&mut reader.literals) {
             reader.report(Code::LiteralSecret, span, message).help(
                 "move it to `{ env: NAME }` or `{ file: PATH }`, or close the file with `chmod 600`",
@@ -152,27 +215,29 @@ pub fn load(source: Source<'_>) -> Loaded {
     }
     let failed = reader.errors() > 0;
     let mut findings = reader.findings;
-    finding::settle(source.text, &mut findings);
-    silence(source.text, &reader.secrets, &mut findings);
-    Loaded {
-        config: config.filter(|_| !failed),
-        findings,
-        path: source.path.to_owned(),
-        shown: mask(source.text, &reader.secrets),
-    }
+    finding::settle(&texts, &mut findings);
+    silence(&texts, &reader.secrets, &mut findings);
+    let files = std::iter::once(&sources.main).chain(&sources.included).enumerate();
+    let files = files.map(|(file, source)| {
+        let secrets = reader.secrets.iter().filter(|span| span.file == file);
+        let text = mask(source.text, secrets.copied());
+        Shown { path: source.path.to_owned(), text }
+    });
+    Loaded { config: config.filter(|_| !failed), findings, files: files.collect() }
 }
 
 impl Reader<'_> {
-    fn file(&mut self, root: &yaml::Node) -> Option<Config> {
+    /// Reads the file and those that it includes; `unmatched` are the entries of `rule_files` that no
+    /// file fits.
+    fn file(
+        &mut self,
+        root: &yaml::Node,
+        included: &[yaml::Node],
+        unmatched: &[String],
+    ) -> Option<Config> {
         let fields = self.fields(root, root.span, Place::Top)?;
         let start = servers::first_key(root).unwrap_or(root.span);
-        match fields.get("version") {
-            Some(at) => self.version(at),
-            None => {
-                self.report(Code::MissingKey, start, "the file does not say its `version`")
-                    .help("begin with `version: 1`");
-            }
-        }
+        self.version(&fields, start);
         let mode = fields.get("mode").and_then(|at| self.word(at, &modes())).unwrap_or(Mode::Live);
         let audit_log = fields.get("audit_log").and_then(|at| self.path(at));
         let listen = fields.get("listen").and_then(|at| self.listen(at));
@@ -202,11 +267,26 @@ impl Reader<'_> {
             Some(at) => self.defaults(at),
             None => Settings::default(),
         };
-        let drafts = match fields.get("rules") {
-            Some(at) => self.rules(at, &defaults),
-            None => Vec::new(),
-        };
-        if fields.get("rules").is_none_or(nothing) {
+        let files = fields.get("rule_files").map(|at| self.rule_files(at)).unwrap_or_default();
+        for (pattern, span) in &files {
+            if unmatched.contains(pattern) {
+                self.no_such_file(pattern, *span);
+            }
+        }
+        let included: Vec<_> = included
+            .iter()
+            .filter_map(|root| {
+                let fields = self.fields(root, root.span, Place::Included)?;
+                self.version(&fields, servers::first_key(root).unwrap_or(root.span));
+                Some(fields)
+            })
+            .collect();
+        let lists: Vec<At<'_>> = std::iter::once(&fields)
+            .chain(&included)
+            .filter_map(|fields| fields.get("rules"))
+            .collect();
+        let drafts = self.rules(&lists, &defaults);
+        if files.is_empty() && fields.get("rules").is_none_or(nothing) {
             let at = fields.get("rules").map_or(start, |at| at.key_span);
             self.report(Code::NoRules, at, "the file has no rules, so nothing will ever be done")
                 .help("add `rules:` with a `name`, a `match` and an `action`");
@@ -223,7 +303,49 @@ impl Reader<'_> {
         Some(config)
     }
 
-    fn version(&mut self, at: At<'_>) {
+    /// The entries of `rule_files` that can be used, and where they stand.
+    fn rule_files(&mut self, at: At<'_>) -> Vec<(String, Span)> {
+        let mut files = Vec::new();
+        self.list(at, |reader, item| {
+            let text = reader.text(item)?;
+            let fault = match glob::Pattern::new(text) {
+                Err(error) => {
+                    Some((error.msg, "`[` opens a set of characters: write `[[]` for it"))
+                }
+                Ok(_) if text.split('/').any(|part| part == "**") => Some((
+                    "`rule_files` does not go through folders of any depth",
+                    "name the folders, such as `rules.d/*.yaml` or `rules.d/*/*.yaml`",
+                )),
+                Ok(_) => None,
+            };
+            match fault {
+                Some((message, help)) => {
+                    reader.report(Code::InvalidGlob, item.span, message).help(help);
+                }
+                None => files.push((text.to_owned(), item.span)),
+            }
+            Some(())
+        });
+        files
+    }
+
+    fn no_such_file(&mut self, pattern: &str, span: Span) {
+        let shown = shorten(pattern);
+        if pattern.contains(['*', '?', '[']) {
+            self.report(Code::NoRuleFiles, span, format!("no file matches `{shown}`"))
+                .help("it is read as soon as there is one; paths begin at the folder of this file");
+        } else {
+            self.report(Code::MissingRuleFile, span, format!("there is no file `{shown}`"))
+                .help("correct the path, which begins at the folder of this file, or drop it");
+        }
+    }
+
+    fn version(&mut self, fields: &Fields<'_>, start: Span) {
+        let Some(at) = fields.get("version") else {
+            self.report(Code::MissingKey, start, "the file does not say its `version`")
+                .help("begin with `version: 1`");
+            return;
+        };
         match &at.node.value {
             Value::Text(scalar) if scalar.text == "1" => {}
             Value::Text(scalar) => {
@@ -290,8 +412,8 @@ fn shown_classes(classes: &[(Class, Vec<Regex>)]) -> String {
 
 /// The text with secrets blotted out. Beside the places that were found to hold one, every value
 /// behind a key that looks like a secret's goes: the text may be too broken to know better.
-fn mask(text: &str, secrets: &[Span]) -> String {
-    let mut spans: Vec<std::ops::Range<usize>> = secrets.iter().map(|span| span.range()).collect();
+fn mask(text: &str, secrets: impl Iterator<Item = Span>) -> String {
+    let mut spans: Vec<std::ops::Range<usize>> = secrets.map(Span::range).collect();
     spans.extend(suspicious_values(text));
     spans.sort_by_key(|span| span.start);
     let mut shown = String::with_capacity(text.len());
@@ -317,10 +439,10 @@ fn mask(text: &str, secrets: &[Span]) -> String {
 
 /// Takes the texts of secrets out of what findings say: an alias can carry one to where nobody
 /// expects it.
-fn silence(text: &str, secrets: &[Span], findings: &mut [Finding]) {
+fn silence(texts: &[&str], secrets: &[Span], findings: &mut [Finding]) {
     let mut words: Vec<&str> = secrets
         .iter()
-        .filter_map(|span| text.get(span.range()))
+        .filter_map(|span| texts.get(span.file)?.get(span.range()))
         .map(|word| word.split_once(' ').filter(|_| word.starts_with('&')).map_or(word, |w| w.1))
         .map(|word| word.trim_matches(['"', '\'', ' ', '\n']))
         // Shorter ones would cut holes into every text, and tell nothing.
@@ -425,7 +547,7 @@ mod tests {
             );
             let loaded = load(Source::new("rules.yaml", &text));
             assert!(!loaded.findings.is_empty(), "{server}");
-            let all = format!("{:?}{}", loaded.findings, loaded.shown);
+            let all = format!("{:?}{:?}", loaded.findings, loaded.files);
             assert!(!all.contains("hunter2"), "{server}: {all}");
         }
         for url in ["http://h/?token=hunter2", "http://h/#hunter2"] {
@@ -433,14 +555,14 @@ mod tests {
                 "version: 1\nservers: [{{ name: h, url: '{url}', token: {{ env: T }} }}]\nrules: []\n"
             );
             let loaded = load(Source::new("rules.yaml", &text));
-            let all = format!("{:?}{}", loaded.findings, loaded.shown);
+            let all = format!("{:?}{:?}", loaded.findings, loaded.files);
             assert!(!all.contains("hunter2"), "{url}: {all}");
         }
     }
 
     #[test]
     fn secrets_are_blotted_out_of_texts_however_broken() {
-        let shown = |text: &str| mask(text, &[]);
+        let shown = |text: &str| mask(text, std::iter::empty());
         for (text, expected) in [
             ("token: abc\n", "token: ***\n"),
             ("  - { name: a, token: abc }\n", "  - { name: a, token: *****\n"),

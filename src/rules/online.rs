@@ -4,11 +4,11 @@
 
 use globset::GlobSet;
 
-use super::Loaded;
 use super::codes::Code;
 use super::finding::{self, Finding, Span};
 use super::reader::{Reader, shorten};
 use super::yaml::{self, Entry, Node, Value};
+use super::{Loaded, Sources};
 use crate::engine::task::{Kind, ServerName};
 
 /// What was seen of a server.
@@ -34,21 +34,30 @@ impl Sighting {
     }
 }
 
-/// Adds to the findings of a file what is wrong with it for the servers that were seen. `text` is the
-/// text it was loaded from; a file with errors stays as it is.
-pub fn hold_against(loaded: &mut Loaded, text: &str, seen: &[Sighting]) {
+/// Adds to the findings of a file what is wrong with it for the servers that were seen. `sources` are
+/// those it was loaded from; a file with errors stays as it is.
+pub fn hold_against<'a>(loaded: &mut Loaded, sources: impl Into<Sources<'a>>, seen: &[Sighting]) {
     if loaded.config.is_none() {
         return;
     }
-    // What is wrong with the text is told already.
-    let Some(root) = yaml::parse(text, &mut Vec::new()) else { return };
+    let texts = sources.into().texts();
+    let mut left = yaml::MOST_NODES;
+    for (file, text) in texts.iter().enumerate() {
+        // What is wrong with the text is told already.
+        let root = yaml::parse_part(file, text, &mut left, &mut Vec::new());
+        loaded.findings.extend(root.into_iter().flat_map(|root| of_file(&root, &texts, seen)));
+    }
+    finding::settle(&texts, &mut loaded.findings);
+}
+
+fn of_file(root: &Node, texts: &[&str], seen: &[Sighting]) -> Vec<Finding> {
     let mut found = Vec::new();
-    for server in items(&root, "servers") {
+    for server in items(root, "servers") {
         found.extend(of_server(server, seen));
     }
-    for rule in items(&root, "rules") {
+    for rule in items(root, "rules") {
         let Some(condition) = entry(rule, "match") else { continue };
-        let mut of_rule = OfRule { text, servers: Vec::new(), found: Vec::new() };
+        let mut of_rule = OfRule { texts, servers: Vec::new(), found: Vec::new() };
         let named = servers_named(&condition.value);
         of_rule.servers = seen
             .iter()
@@ -59,8 +68,7 @@ pub fn hold_against(loaded: &mut Loaded, text: &str, seen: &[Sighting]) {
             found.append(&mut of_rule.found);
         }
     }
-    loaded.findings.append(&mut found);
-    finding::settle(text, &mut loaded.findings);
+    found
 }
 
 fn of_server(server: &Node, seen: &[Sighting]) -> Vec<Finding> {
@@ -97,7 +105,7 @@ fn of_server(server: &Node, seen: &[Sighting]) -> Vec<Finding> {
 
 /// A rule, and the servers that it is for.
 struct OfRule<'a> {
-    text: &'a str,
+    texts: &'a [&'a str],
     servers: Vec<&'a Sighting>,
     found: Vec<Finding>,
 }
@@ -174,7 +182,7 @@ impl OfRule<'_> {
     }
 
     fn globs(&self, node: &Node) -> Option<GlobSet> {
-        let mut reader = Reader::new(self.text, Vec::new());
+        let mut reader = Reader::new(self.texts.to_vec(), Vec::new());
         let at = super::reader::At { node, span: node.span, key: "dst_mount", key_span: node.span };
         reader.globs(at, true).map(|(globs, _)| globs)
     }
@@ -259,7 +267,7 @@ mod tests {
         );
         let mut loaded = load(Source::new("x", &text));
         assert!(loaded.config.is_some(), "{:?}", loaded.findings);
-        hold_against(&mut loaded, &text, seen);
+        hold_against(&mut loaded, Source::new("x", &text), seen);
         let online = loaded.findings.iter().filter(|finding| finding.code.needs_server());
         online
             .map(|finding| {
@@ -322,7 +330,7 @@ mod tests {
                      rules:\n{lines}\n"
                 );
                 let mut loaded = load(Source::new("x", &text));
-                hold_against(&mut loaded, &text, std::slice::from_ref(&server));
+                hold_against(&mut loaded, Source::new("x", &text), std::slice::from_ref(&server));
                 loaded.findings.iter().any(|finding| finding.code == code)
             };
             assert!(has(page.wrong) && !has(page.right), "{code}");

@@ -200,13 +200,18 @@ pub(super) fn page(code: Code) -> Page {
             "- name: tidy up\n  match: { server: hom }\n  action: notify",
             "- name: tidy up\n  match: { server: home }\n  action: notify",
         ),
+        Code::MissingRuleFile => of(
+            "A file that `rule_files` names without a wildcard is not there, so its rules would be missing. A running daemon keeps the rules it has. Where files may come and go, use a pattern such as `rules.d/*.yaml`.",
+            "rule_files: [rules.d/downloads.yml]",
+            "rule_files: [rules.d/downloads.yaml]",
+        ),
         Code::DuplicateRule => of(
             "Attempts, waits and pauses are remembered under a rule's name, so each name stands once.",
             "- name: tidy up\n  match: { kind: copy }\n  action: notify\n- name: tidy up\n  match: { kind: move }\n  action: notify",
             "- name: tidy up copies\n  match: { kind: copy }\n  action: notify\n- name: tidy up moves\n  match: { kind: move }\n  action: notify",
         ),
         Code::DuplicateServer => of(
-            "What is remembered of tasks is kept under a server's name, so each name stands once.",
+            "What is remembered of tasks is kept under a server's name, so each name stands once. So does each account of an address: two loops that see the same tasks would both retry them, and a task could run twice at once.",
             "servers:\n  - { name: a, url: 'http://x', token: { env: A } }\n  - { name: a, url: 'http://y', token: { env: B } }",
             "servers:\n  - { name: a, url: 'http://x', token: { env: A } }\n  - { name: b, url: 'http://y', token: { env: B } }",
         ),
@@ -239,6 +244,11 @@ pub(super) fn page(code: Code) -> Page {
             "Without rules nothing will ever be done.",
             "servers:\n  - { name: home, url: 'http://127.0.0.1:5244', token: { env: TOKEN } }",
             "servers:\n  - { name: home, url: 'http://127.0.0.1:5244', token: { env: TOKEN } }\nrules:\n  - { name: tidy up, match: { age: 7d }, action: delete_some }",
+        ),
+        Code::NoRuleFiles => of(
+            "No file fits this pattern of `rule_files`, so nothing comes of it yet. That is fine for a folder that fills later: a file that appears there is read as soon as it is saved. Patterns begin at the folder of the file they stand in, and know `*`, `?` and `[a-z]`, but no `{a,b}`.",
+            "rule_files: rules.d/*.yml",
+            "rule_files: rules.d/*.yaml",
         ),
         Code::LiteralSecret => of(
             "A token or a password stands in a file that every user of the machine can read. Move it to an environment variable or a file of its own, or close the rules file with `chmod 600`.",
@@ -340,7 +350,7 @@ pub(super) fn page(code: Code) -> Page {
 
 #[cfg(test)]
 mod tests {
-    use crate::rules::{Code, Source, load};
+    use crate::rules::{Code, Source, Sources, load};
 
     fn has(code: Code, lines: &str) -> bool {
         let text = if lines.starts_with("- ") {
@@ -353,7 +363,10 @@ mod tests {
         } else {
             format!("version: 1\n{lines}\n")
         };
-        let loaded = load(Source { path: "x", text: &text, world_readable: true });
+        // There are no files beside this one that are called so.
+        let unmatched = ["rules.d/*.yml", "rules.d/downloads.yml"].map(str::to_owned).to_vec();
+        let main = Source { path: "x", text: &text, world_readable: true };
+        let loaded = load(Sources { main, included: Vec::new(), unmatched });
         loaded.findings.iter().any(|finding| finding.code == code)
     }
 

@@ -22,9 +22,10 @@ use crate::engine::predicate::format_duration;
 /// of ordinary ones.
 const PATTERN_BUDGET: u64 = 2_000_000;
 
-/// What the reading of one file gathers.
+/// What the reading of a file, and of those that it includes, gathers.
 pub(super) struct Reader<'a> {
-    pub(super) source: &'a str,
+    /// The texts, by the numbers that spans give their files.
+    texts: Vec<&'a str>,
     pub(super) findings: Vec<Finding>,
     /// Where secrets stand; these places are never shown.
     pub(super) secrets: Vec<Span>,
@@ -119,6 +120,7 @@ impl<'n> Fields<'n> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Place {
     Top,
+    Included,
     Server,
     Secret,
     Defaults,
@@ -142,6 +144,7 @@ impl Place {
     fn table(self) -> &'static [Key] {
         match self {
             Self::Top => keys::TOP,
+            Self::Included => keys::INCLUDED,
             Self::Server => keys::SERVER,
             Self::Secret => keys::SECRET,
             Self::Defaults => keys::SETTINGS,
@@ -165,6 +168,7 @@ impl Place {
     fn what(self) -> &'static str {
         match self {
             Self::Top => "the file",
+            Self::Included => "an included file",
             Self::Server => "a server",
             Self::Secret => "a secret",
             Self::Defaults => "`defaults`",
@@ -191,6 +195,10 @@ impl Place {
             Self::Top => &[
                 (Self::Rule, "it belongs in a rule, or under `defaults:` for all of them"),
                 (Self::Server, "it belongs in a server, under `servers:`"),
+            ],
+            Self::Included => &[
+                (Self::Top, "it belongs in the file that includes this one, and holds for all"),
+                (Self::Rule, "it belongs in a rule"),
             ],
             Self::Server | Self::Retention => {
                 &[(Self::Top, "it belongs at the top level of the file")]
@@ -226,10 +234,10 @@ impl Place {
 }
 
 impl<'a> Reader<'a> {
-    pub(super) fn new(source: &'a str, findings: Vec<Finding>) -> Self {
+    pub(super) fn new(texts: Vec<&'a str>, findings: Vec<Finding>) -> Self {
         let errors = findings.iter().filter(|f| f.severity == Severity::Error).count();
         Self {
-            source,
+            texts,
             findings,
             secrets: Vec::new(),
             servers: BTreeSet::new(),
@@ -239,6 +247,11 @@ impl<'a> Reader<'a> {
             pattern_cost: 0,
             errors,
         }
+    }
+
+    /// The text of the file that a place is in.
+    pub(super) fn text_at(&self, span: Span) -> &'a str {
+        self.texts.get(span.file).copied().unwrap_or_default()
     }
 
     pub(super) fn report(
@@ -261,7 +274,7 @@ impl<'a> Reader<'a> {
     pub(super) fn fault(&mut self, at: At<'_>, fault: Fault) {
         let span = match &at.node.value {
             Value::Text(scalar) if !scalar.text.is_empty() => {
-                at.node.part(self.source, fault.range)
+                at.node.part(self.text_at(at.span), fault.range)
             }
             _ => at.span,
         };
@@ -301,6 +314,7 @@ impl<'a> Reader<'a> {
             _ => {
                 let message = format!("{} is a map, not {}", place.what(), node.what());
                 let help = match place {
+                    Place::Included => "begin with `version: 1`, then `rules:`",
                     Place::Top => "begin with `version: 1`, then `servers:` and `rules:`",
                     _ => "write `key: value` pairs, indented below it",
                 };
@@ -537,7 +551,7 @@ impl<'a> Reader<'a> {
             .char_indices()
             .find(|(_, c)| matches!(c, '\u{8}' | '\u{7}' | '\u{c}' | '\u{b}' | '\0'))
         {
-            let span = at.node.part(self.source, at_..at_ + control.len_utf8());
+            let span = at.node.part(self.text_at(at.node.span), at_..at_ + control.len_utf8());
             let message = "double quotes turned this into a control character";
             self.report(Code::ControlCharacter, span, message)
                 .help("write the expression in single quotes, where `\\b` stays `\\b`");
@@ -601,7 +615,7 @@ impl<'a> Reader<'a> {
                     .help("hold folders against `src` or `dst`");
             }
             if let Some(part) = patterns::glued_stars(text) {
-                let span = item.node.part(reader.source, part);
+                let span = item.node.part(reader.text_at(item.node.span), part);
                 let message = "`**` crosses folders only where it stands between slashes";
                 reader
                     .report(Code::GluedStars, span, message)

@@ -215,18 +215,19 @@ impl Reader<'_> {
     }
 
     /// The rules, but for those with errors; each error left a finding.
-    pub(super) fn rules(&mut self, at: At<'_>, defaults: &Settings) -> Vec<Draft> {
-        let items = match &at.node.value {
-            Value::Seq(items) => items,
-            Value::Null => return Vec::new(),
-            _ => {
-                self.wrong_type(at, "a list of rules", "begin each rule with `- name: ...`");
-                return Vec::new();
+    /// Reads the lists of rules of all files, as one.
+    pub(super) fn rules(&mut self, lists: &[At<'_>], defaults: &Settings) -> Vec<Draft> {
+        let mut items = Vec::new();
+        for at in lists {
+            match &at.node.value {
+                Value::Seq(nodes) => items.extend(nodes.iter().map(|node| (at, node))),
+                Value::Null => {}
+                _ => self.wrong_type(*at, "a list of rules", "begin each rule with `- name: ...`"),
             }
-        };
+        }
         let mut names: BTreeMap<&str, Span> = BTreeMap::new();
         let mut drafts = Vec::new();
-        for node in items {
+        for (at, node) in items {
             let span = if node.span.is_empty() { at.key_span } else { node.span };
             let Some(fields) = self.fields(node, span, Place::Rule) else { continue };
             let name = if let Some(at) = fields.get("name") {

@@ -187,7 +187,7 @@ fn form(form: Form) -> Value {
             or_none(&one_or_more(&json!({ "enum": actions })))
         }
         Form::Words(words) => one_or_more(&words_of(words)),
-        Form::Texts | Form::Regexes | Form::Globs => one_or_more(&text()),
+        Form::Texts | Form::Regexes | Form::Globs | Form::Files => one_or_more(&text()),
         Form::Duration => shaped(DURATION),
         Form::DurationOrNone => or_none(&shaped(DURATION)),
         Form::Size => shaped(SIZE),

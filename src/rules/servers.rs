@@ -55,6 +55,19 @@ pub enum AuthConfig {
     },
 }
 
+impl AuthConfig {
+    /// Whether both are sure to be the same user of a server.
+    fn is_of_one_account(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Token(one), Self::Token(other)) => one == other,
+            (Self::Password { username: one, .. }, Self::Password { username: other, .. }) => {
+                one == other
+            }
+            _ => false,
+        }
+    }
+}
+
 /// Where a secret is.
 #[derive(Clone, Debug)]
 pub enum SecretRef {
@@ -96,7 +109,7 @@ impl Reader<'_> {
             }
         };
         let mut seen: std::collections::BTreeMap<String, Span> = std::collections::BTreeMap::new();
-        let mut servers = Vec::new();
+        let (mut servers, mut accounts) = (Vec::new(), Vec::new());
         for node in items {
             let span = if node.span.is_empty() { at.key_span } else { node.span };
             let Some(fields) = self.fields(node, span, Place::Server) else { continue };
@@ -122,7 +135,22 @@ impl Reader<'_> {
                     seen.insert(name.clone(), span);
                 }
                 self.servers.insert(name.clone());
-                servers.extend(self.server(name, &fields, span));
+                let at = fields.get("url").map_or(span, |at| at.span);
+                let Some(server) = self.server(name, &fields, span) else { continue };
+                if let Some((_, first)) = accounts.iter().find(|(other, _): &&(ServerConfig, _)| {
+                    other.url == server.url && other.auth.is_of_one_account(&server.auth)
+                }) {
+                    self.report(
+                        Code::DuplicateServer,
+                        at,
+                        "two servers are the same account at the same address",
+                    )
+                    .label("a second time")
+                    .related(*first, "first here")
+                    .help("keep one of them: two would act on the same tasks at once");
+                }
+                accounts.push((server.clone(), at));
+                servers.push(server);
             } else {
                 // What else is wrong with it is told all the same.
                 self.server(String::new(), &fields, span);

@@ -23,6 +23,15 @@ pub fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) ->
         .map(|(_, candidate)| candidate)
 }
 
+/// The candidate from which `word` differs by one slip of the hand, where hardly another word could
+/// be meant: for texts that may well hold words of their own.
+#[must_use]
+pub fn slip_of<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    let near = nearest(word, candidates)?;
+    let slips = distance(&word.to_lowercase(), near, 1);
+    (word.chars().count() > 3 && slips.is_some()).then_some(near)
+}
+
 /// How many letters are added, lost, changed or swapped; `None` above `allowed` or when no letter
 /// stayed in its place.
 fn distance(left: &str, right: &str, allowed: usize) -> Option<usize> {
@@ -52,6 +61,22 @@ fn distance(left: &str, right: &str, allowed: usize) -> Option<usize> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn one_slip_is_told_from_another_word() {
+        let fields = ["error", "name", "state", "kind", "id", "age", "creator"];
+        for (word, expected) in [
+            ("erorr", Some("error")),
+            ("States", Some("state")),
+            ("errno", None),
+            ("note", None),
+            ("ids", None),
+            ("tag", None),
+            ("created", None),
+        ] {
+            assert_eq!(slip_of(word, fields), expected, "{word}");
+        }
+    }
 
     #[test]
     fn finds_slips_and_nothing_else() {

@@ -12,7 +12,7 @@ use super::finding::{Finding, Span};
 
 /// The most parts a document may have, with aliases written out. The largest real file seen has
 /// some thousand; an alias bomb has billions.
-const MOST_NODES: usize = 200_000;
+pub(super) const MOST_NODES: usize = 200_000;
 /// The longest text that is looked at, in bytes.
 const LONGEST_TEXT: usize = 16 << 20;
 
@@ -82,13 +82,13 @@ impl Node {
         if range.start >= scalar.text.len() && !scalar.text.is_empty() {
             // Behind the end: the last character carries the caret.
             let last = scalar.text.char_indices().next_back().map_or(0, |(last, _)| last);
-            return Span::new(self.span.start + at(last), self.span.start + at(scalar.text.len()));
+            return self.span.within(at(last)..at(scalar.text.len()));
         }
         let mut end = range.end.max(range.start);
         if end == range.start {
             end += scalar.text[range.start..].chars().next().map_or(0, char::len_utf8);
         }
-        Span::new(self.span.start + at(range.start), self.span.start + at(end))
+        self.span.within(at(range.start)..at(end))
     }
 }
 
@@ -176,30 +176,46 @@ enum Key {
 }
 
 struct Builder<'a> {
+    file: usize,
     text: &'a str,
     findings: &'a mut Vec<Finding>,
     frames: Vec<Frame>,
     anchors: BTreeMap<usize, (Node, usize)>,
     nodes: usize,
+    most: usize,
     root: Option<Node>,
     documents: usize,
 }
 
-/// Reads the one document of a rules file. `None`, with a finding, when there is nothing to walk.
+/// Reads the one document of a file. `None`, with a finding, when there is nothing to walk.
 pub(super) fn parse(text: &str, findings: &mut Vec<Finding>) -> Option<Node> {
+    parse_part(0, text, &mut MOST_NODES.clone(), findings)
+}
+
+/// The same for one of several files, which together may have no more parts than one alone: `left`
+/// is how many more.
+pub(super) fn parse_part(
+    file: usize,
+    text: &str,
+    left: &mut usize,
+    findings: &mut Vec<Finding>,
+) -> Option<Node> {
+    let at_start = Span::new(file, 0, 0);
     if text.len() > LONGEST_TEXT {
         let message = format!("the file has more than {} MiB", LONGEST_TEXT >> 20);
-        let mut finding = Finding::new(Code::TooComplex, Span::default(), message);
+        let mut finding = Finding::new(Code::TooComplex, at_start, message);
         finding.help("is this the rules file?");
         findings.push(finding);
         return None;
     }
     let mut builder = Builder {
+        file,
         text,
         findings,
         frames: Vec::new(),
         anchors: BTreeMap::new(),
         nodes: 0,
+        most: *left,
         root: None,
         documents: 0,
     };
@@ -209,8 +225,8 @@ pub(super) fn parse(text: &str, findings: &mut Vec<Finding>) -> Option<Node> {
             Ok((event, at)) => {
                 let span = at.byte_range().unwrap_or_default();
                 let tag = at.tag_span().and_then(|tag| tag.byte_range());
-                let tag = tag.map(|tag| Span::new(tag.start, tag.end));
-                if !builder.event(event, Span::new(span.start, span.end), tag) {
+                let tag = tag.map(|tag| Span::new(file, tag.start, tag.end));
+                if !builder.event(event, Span::new(file, span.start, span.end), tag) {
                     return None;
                 }
             }
@@ -220,10 +236,11 @@ pub(super) fn parse(text: &str, findings: &mut Vec<Finding>) -> Option<Node> {
             }
         }
     }
+    *left = left.saturating_sub(builder.nodes);
     match builder.root.take() {
         Some(root) if !matches!(root.value, Value::Null) => Some(root),
         root => {
-            builder.empty(root.map(|root| root.span).unwrap_or_default());
+            builder.empty(root.map_or(at_start, |root| root.span));
             None
         }
     }
@@ -240,7 +257,7 @@ impl Builder<'_> {
         let at = error.marker().byte_offset().unwrap_or_default().min(self.text.len());
         let rest = self.text.get(at..).unwrap_or_default();
         let width = rest.chars().next().filter(|c| *c != '\n').map_or(0, char::len_utf8);
-        let span = Span::new(at, at + width);
+        let span = Span::new(self.file, at, at + width);
         if matches!(error.kind(), ErrorKind::RecursionLimitExceeded) {
             let message = "lists and maps are nested too deep";
             let mut finding = Finding::new(Code::TooComplex, span, message);
@@ -304,7 +321,7 @@ impl Builder<'_> {
                 };
                 let size = *size;
                 // Looked at before the copy, so that a bomb is never written out.
-                if self.nodes + size > MOST_NODES {
+                if self.nodes + size > self.most {
                     return self.too_many(span);
                 }
                 let node = node.clone();
@@ -366,7 +383,7 @@ impl Builder<'_> {
         };
         let end = if flow { end.end } else { end.start };
         let shown = self.text.get(start..end).unwrap_or_default().trim_end();
-        let span = Span::new(start, start + shown.len());
+        let span = Span::new(self.file, start, start + shown.len());
         // Its members are counted already.
         self.nodes = self.nodes.saturating_sub(size - 1);
         self.complete(Node { span, value }, anchor, size, false)
@@ -374,7 +391,7 @@ impl Builder<'_> {
 
     fn complete(&mut self, node: Node, anchor: usize, size: usize, plain: bool) -> bool {
         self.nodes += size;
-        if self.nodes > MOST_NODES {
+        if self.nodes > self.most {
             return self.too_many(node.span);
         }
         if anchor != 0 {

@@ -18,7 +18,7 @@ use super::error::{Cause, OpenError, StoreError};
 use super::prune::{self, Keep, Pruned};
 use super::read::Reader;
 use super::{observe, queue};
-use crate::ambient::monotonic;
+use crate::ambient::{fault_point, monotonic};
 use crate::engine::audit::{AuditRow, IntentId, Outcome, Trouble};
 use crate::engine::memory::Changes;
 use crate::engine::observe::{Look, QueueSample};
@@ -291,6 +291,7 @@ impl Writer {
     /// The outer error is about all of them.
     fn transact(&mut self, batches: &[WriteBatch]) -> Result<Vec<Result<(), Cause>>, Cause> {
         self.files.check()?;
+        fault_point("before a write");
         let mut transaction =
             self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         let mut results = Vec::with_capacity(batches.len());
@@ -309,7 +310,9 @@ impl Writer {
                 }
             }
         }
+        fault_point("before a commit");
         transaction.commit()?;
+        fault_point("after a commit");
         // They may have gone between the first look and the commit.
         self.files.check()?;
         Ok(results)

@@ -9,7 +9,7 @@ use jiff::{SignedDuration, Timestamp};
 use super::super::acquaintance::Kept;
 use super::super::{Common, Exit, paths};
 use super::Line;
-use crate::daemon::reload;
+use crate::daemon::rules_files::world_readable;
 use crate::engine::text::plural;
 use crate::rules::{Config, SecretRef, ServerConfig, Severity};
 use crate::store::{self, AuditFilter, Lock, Reader, StoreError};
@@ -23,16 +23,16 @@ const UNITS: [&str; 3] = [
 
 /// Reads the rules file; without a configuration no server is asked.
 pub(super) fn config(common: &Common) -> (Vec<Line>, Option<Config>) {
-    let file = match paths::config_path(common).and_then(|path| paths::read_rules(&path)) {
-        Ok(file) => file,
+    let files = match paths::config_path(common).and_then(|path| paths::read_rules(&path)) {
+        Ok(files) => files,
         Err(failure) => {
             let fix = "write one; `rules.example.yaml` is a beginning";
             let line = Line::fail("config", format!("{:#}", failure.error), fix);
             return (vec![line.ending(Exit::Config)], None);
         }
     };
-    let path = file.path.display().to_string();
-    let loaded = crate::rules::load(file.source(&path));
+    let path = files.main.path.display().to_string();
+    let loaded = files.load();
     let count = |severity| loaded.findings.iter().filter(|f| f.severity == severity).count();
     let (errors, warnings) = (count(Severity::Error), count(Severity::Warning));
     let Some(config) = loaded.config else {
@@ -61,7 +61,7 @@ pub(super) fn config(common: &Common) -> (Vec<Line>, Option<Config>) {
         lines.push(Line::warn("secrets", detail, fix));
     }
     if config.secrets().any(|secret| matches!(secret, SecretRef::Literal(_))) {
-        lines.push(if file.world_readable {
+        lines.push(if files.main.world_readable {
             let detail = format!("a secret stands in `{path}`, which everyone here can read");
             let fix = "move it to `{ env: NAME }` or `{ file: PATH }`, or `chmod 600` the file";
             Line::warn("secrets", detail, fix)
@@ -75,7 +75,7 @@ pub(super) fn config(common: &Common) -> (Vec<Line>, Option<Config>) {
 /// The file of a secret that others than its owner and group may read.
 fn open_to_all(secret: &SecretRef) -> Option<&Path> {
     match secret {
-        SecretRef::File(path) if reload::world_readable(path) => Some(path),
+        SecretRef::File(path) if world_readable(path) => Some(path),
         _ => None,
     }
 }

@@ -5,6 +5,7 @@ use std::str::FromStr as _;
 use croner::Cron;
 use jiff::tz::TimeZone;
 
+use super::super::decide::recheck;
 use super::super::memory::Changes;
 use super::super::order::{DeadFilter, Order};
 use super::super::schedule::Schedule;
@@ -689,5 +690,122 @@ fn a_lost_call_is_judged_also_when_each_look_is_a_process_of_its_own() {
         "100 #1 r: retry_some a attempt 1
          1300 #1 unknown: no answer came, and the task shows no sign that it was carried out
          1300 #2 r: retry_some a attempt 1",
+    );
+}
+
+#[test]
+fn an_error_is_remembered_through_a_run_whose_own_a_restart_took() {
+    check(
+        vec![rule("r", Action::RetrySome, Predicate::All(vec![state(State::Failed), error("x")]))],
+        &[
+            (10, vec![failed("a", 5, "x")]),
+            (20, vec![task("a", State::Running, Some((15, 0)), "")]),
+            (30, vec![forgotten("a")]),
+            (90, vec![forgotten("a")]),
+        ],
+        "90 #1 r: retry_some a attempt 1",
+    );
+}
+
+#[test]
+fn a_lost_call_on_a_task_without_times_counts() {
+    let mut world = World::new(vec![retry("r")]);
+    world.tick(100, &[failed("a", 0, "x")], &Answer::NotDone("away".to_owned()));
+    // A restart of the server took the times, and another may take those of the run after the call.
+    world.tick(160, &[forgotten("a")], &lost());
+    world.tick(190, &[forgotten("a")], &lost());
+    world.tick(290, &[forgotten("a")], &lost());
+    assert_log(
+        &world,
+        "100 #1 r: retry_some a attempt 1
+         160 #2 r: retry_some a attempt 1
+         190 #2 unknown: no answer came, and the task had no times that would tell whether it ran
+         290 #3 r: retry_some a attempt 2",
+    );
+}
+
+#[test]
+fn a_clock_that_is_set_by_some_seconds_makes_no_room_in_the_hour() {
+    for by in [-3601, -119, -90, -61, -1, 1, 59, 61, 90, 3599] {
+        for start in [HOUR, HOUR + 20, HOUR + 59] {
+            let mut few = retry("r");
+            few.limits.per_hour = Some(1);
+            let mut world = World::new(vec![few]);
+            let list = || vec![failed("a", 0, "x"), failed("b", 1, "x")];
+            world.tick(start, &list(), &Answer::Accepted);
+            world.set_clock(by);
+            world.tick(start + 1, &list()[1..], &Answer::Accepted);
+            world.tick(start + 3599, &list()[1..], &Answer::Accepted);
+            let second = "#2 r: retry_some b";
+            assert!(!world.log.contains(second), "{by} from {start}: {}", world.log);
+            // Nor is it held for much longer.
+            world.tick(start + 3600 + 120, &list()[1..], &Answer::Accepted);
+            assert!(world.log.contains(second), "{by} from {start}: {}", world.log);
+        }
+    }
+}
+
+#[test]
+fn a_firing_under_way_goes_on_when_the_clock_is_set() {
+    for by in [-7200, 7200, 86_400] {
+        let mut few = hourly(rule("r", Action::DeleteSome, state(State::Succeeded)));
+        few.limits.per_tick = Some(1);
+        let mut world = World::new(vec![few]);
+        let done = |id: &str| task(id, State::Succeeded, Some((0, 5)), "");
+        world.tick(HOUR - 10, &[done("a"), done("b"), done("c")], &Answer::Accepted);
+        world.tick(HOUR + 5, &[done("a"), done("b"), done("c")], &Answer::Accepted);
+        world.set_clock(by);
+        world.tick(HOUR + 20, &[done("b"), done("c")], &Answer::Accepted);
+        world.tick(HOUR + 35, &[done("c")], &Answer::Accepted);
+        world.tick(HOUR + 50, &[], &Answer::Accepted);
+        assert_eq!(world.log.matches("delete_some").count(), 3, "{by}: {}", world.log);
+    }
+}
+
+#[test]
+fn what_on_give_up_asks_for_goes_out_also_when_the_rule_asks_for_the_same_and_never_did() {
+    let mut r = rule("r", Action::DeleteSome, state(State::Failed));
+    r.on_give_up = vec![Action::DeleteSome];
+    let mut world = World::new(vec![r]);
+    let refused = Answer::Rejected("permission denied".to_owned());
+    world.tick(100, &[failed("a", 0, "x")], &refused);
+    world.tick(200, &[failed("a", 0, "x")], &refused);
+    let decision = world.tick(400, &[failed("a", 0, "x")], &refused);
+    let [planned] = &decision.actions[..] else { panic!("{}", world.log) };
+    let target = planned.task.as_ref().unwrap();
+    assert_eq!((planned.farewell, target.attempt), (true, 0));
+    let snapshot = Snapshot {
+        server: "home".into(),
+        flavour: Flavour::OpenList,
+        skew: SignedDuration::ZERO,
+        kinds: BTreeMap::new(),
+        unread: BTreeMap::new(),
+    };
+    let again = failed("a", 0, "x");
+    let checked =
+        recheck(&world.rules, &world.memory, &snapshot, planned, target, Some(&again), at(400));
+    assert_eq!(checked, Ok(()));
+}
+
+#[test]
+fn only_two_in_a_row_that_did_not_take_end_it() {
+    check(
+        vec![retry("r")],
+        &[
+            (100, vec![failed("a", 0, "x")]),
+            (110, vec![failed("a", 0, "x")]),
+            (1000, vec![failed("a", 0, "x")]),
+            (1010, vec![failed("a", 1005, "x")]),
+            (3000, vec![failed("a", 1005, "x")]),
+            (3010, vec![failed("a", 1005, "x")]),
+            (9000, vec![failed("a", 1005, "x")]),
+        ],
+        "100 #1 r: retry_some a attempt 1
+         110 #1 ineffective: the task stayed as it was
+         1000 #2 r: retry_some a attempt 2
+         1010 #2 effective: the task is failed
+         3000 #3 r: retry_some a attempt 3
+         3010 #3 ineffective: the task stayed as it was
+         9000 #4 r: retry_some a attempt 4",
     );
 }

@@ -303,7 +303,7 @@ impl History {
         let mut carried_out: HashMap<(Subject, RuleName), u32> = HashMap::new();
         for judgement in &judgements {
             let pending = self.intents.remove(&judgement.intent).expect("judged once only");
-            let no_sign = judgement.detail.starts_with("no answer came");
+            let no_sign = judgement.detail.ends_with("no sign that it was carried out");
             let farewell = before
                 .progress_of(&pending.subject, &pending.rule)
                 .is_some_and(|progress| progress.gave_up.is_some());

@@ -19,7 +19,7 @@ use super::finding::{self, Span};
 use super::keys::{Form, Key, Words, key};
 use super::reader::{At, Bound, Fields, LONGEST, Place, Reader, shorten, suggest};
 use super::yaml::{self, Value};
-use super::{Config, Loaded, Source, values};
+use super::{Config, Loaded, Shown, Source, values};
 use crate::engine::name::TaskName;
 use crate::engine::predicate::format_duration;
 use crate::engine::rule::Action;
@@ -194,7 +194,7 @@ pub fn load(source: Source<'_>, config: &Config) -> LoadedCases {
         "the file holds no tests".clone_into(&mut finding.message);
         finding.help("begin with `tests:`");
     }
-    let mut reader = Reader::new(source.text, findings);
+    let mut reader = Reader::new(vec![source.text], findings);
     reader.kinds = config
         .servers
         .iter()
@@ -203,14 +203,13 @@ pub fn load(source: Source<'_>, config: &Config) -> LoadedCases {
     let cases = root.as_ref().and_then(|root| reader.test_file(root, config));
     let failed = reader.errors() > 0;
     let mut findings = reader.findings;
-    finding::settle(source.text, &mut findings);
+    finding::settle(&[source.text], &mut findings);
     LoadedCases {
         cases: cases.filter(|_| !failed),
         loaded: Loaded {
             config: None,
             findings,
-            path: source.path.to_owned(),
-            shown: source.text.to_owned(),
+            files: vec![Shown { path: source.path.to_owned(), text: source.text.to_owned() }],
         },
     }
 }
@@ -361,7 +360,7 @@ impl Reader<'_> {
         let nothing_else = fields.get("nothing_else").and_then(|at| self.bool(at)).unwrap_or(false);
         Some(Case {
             name: name?,
-            line: line_of(self.source, at.span),
+            line: line_of(self.text_at(at.span), at.span),
             scenario: Scenario {
                 server: server.map_or_else(|| "server".into(), |server| server.name.clone()),
                 flavour: flavour.unwrap_or(Flavour::OpenList),
@@ -608,7 +607,7 @@ impl Reader<'_> {
             _ => Claim::TakenBy(Some(self.rule_ref(claim, config)?)),
         };
         Some(Expectation {
-            line: line_of(self.source, at.span),
+            line: line_of(self.text_at(at.span), at.span),
             task,
             rule,
             claim,

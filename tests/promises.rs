@@ -1,0 +1,419 @@
+//! What is promised of long pauses, of servers that fail as a whole, of clocks, and of calls of which
+//! nobody knows what came of them: each as one story against a sandbox.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test may fail so")]
+
+mod common;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use common::{Told, Turned, audit, config, daemon, options, sandbox};
+use jiff::SignedDuration;
+use taskwarden::daemon::beat::Beat;
+use taskwarden::daemon::supervise::clients;
+use taskwarden::daemon::watch::{Looked, Watch, WatchSettings};
+use taskwarden::engine::audit::{AuditRow, Outcome};
+use taskwarden::engine::rule::{Mode, RuleSet};
+use taskwarden::engine::task::ServerName;
+use taskwarden::rules::Config;
+use taskwarden::sandbox::{
+    Endpoint, Fault, FaultPlan, Flavour, Phase, Report, Sandbox, Settings, State, TaskScript,
+    Trigger,
+};
+use taskwarden::store::Store;
+use tokio::sync::{mpsc, watch};
+
+const KIND: &str = "offline_download";
+const ERROR: &str = "http status code 503";
+
+fn settings(flavour: Flavour) -> Settings {
+    Settings::new(flavour).pool(KIND, 500, 0).pool("copy", 500, 0)
+}
+
+/// Tasks of a kind that fail so many times, each run two seconds long.
+fn fill(sandbox: &Sandbox, kind: &str, count: usize, fails: usize) -> Vec<String> {
+    sandbox.with_model(|model| {
+        let names = (0..count).map(|n| match kind {
+            "copy" => format!("copy [/src](/{n}.bin) to [/dst](/)"),
+            _ => format!("download http://mirror.example/{n}.bin to (/downloads)"),
+        });
+        let run = Duration::from_secs(2);
+        names
+            .map(|name| {
+                model.add(TaskScript::new(kind, name).fails(fails, run, ERROR).succeeds(run))
+            })
+            .collect()
+    })
+}
+
+fn report(sandbox: &Sandbox) -> Report {
+    sandbox.with_model(|model| model.report())
+}
+
+fn acting_calls(sandbox: &Sandbox, kind: &str) -> usize {
+    let report = report(sandbox);
+    report.calls.iter().filter(|call| call.endpoint.acts() && call.kind == kind).count()
+}
+
+fn all_succeeded(sandbox: &Sandbox) -> bool {
+    report(sandbox).tasks.iter().all(|task| task.state == State::Succeeded)
+}
+
+/// A loop whose rules the test can exchange at any moment.
+fn exchangeable(
+    config: &Config,
+    state: &std::path::Path,
+    turned: &Turned,
+    told: &Told,
+) -> (Watch, watch::Sender<Arc<RuleSet>>, watch::Sender<bool>) {
+    let options = options(state, turned, told);
+    let home = ServerName::from("home");
+    let client = Arc::clone(&clients(config, &options).unwrap()[&home]);
+    let (rules, follows) = watch::channel(Arc::new(config.rules.clone()));
+    let (stop, stops) = watch::channel(false);
+    let watch = Watch::new(WatchSettings {
+        server: "home".into(),
+        client,
+        poll: Duration::from_secs(15),
+        request_timeout: config.servers[0].timeout,
+        extra_kinds: Vec::new(),
+        store: Store::open(state).unwrap(),
+        rules: follows,
+        stop: stops,
+        orders: mpsc::channel(1).1,
+        beat: Beat::new(),
+        clock: options.clock,
+        sink: options.sink,
+        seed: 0,
+        speed: 1.0,
+    });
+    (watch.unwrap(), rules, stop)
+}
+
+const RETRY: &str = "rules:
+  - name: r
+    match: { state: failed }
+    action: retry_some
+    backoff: { initial: 60s, factor: 2, jitter: 0 }
+";
+
+#[tokio::test]
+async fn a_daemon_that_was_down_for_a_day_does_not_fire_everything_at_once() {
+    let (turned, told) = (Turned::new(), Told::default());
+    let sandbox = sandbox(settings(Flavour::OpenList), &turned).await;
+    fill(&sandbox, KIND, 300, 1);
+    let state = tempfile::tempdir().unwrap();
+    // No word of limits: the ones that are built in.
+    let rules = "rules:\n  - name: r\n    match: { state: failed }\n    action: retry_some\n";
+    let config = config(&sandbox, "", rules);
+    let watch = daemon(config.clone(), state.path(), &turned, &told);
+    turned.turn(Duration::from_secs(10));
+    watch.watch(&"home".into()).unwrap().tick().await;
+    drop(watch);
+    turned.turn(Duration::from_secs(86_400));
+
+    let daemon = daemon(config, state.path(), &turned, &told);
+    let mut watch = daemon.watch(&"home".into()).unwrap();
+    let began = turned.now();
+    let mut starts = Vec::new();
+    for _ in 0..600 {
+        let before = audit(state.path()).len();
+        watch.tick().await;
+        starts.push((turned.now().duration_since(began), audit(state.path()).len() - before));
+        if all_succeeded(&sandbox) {
+            break;
+        }
+        turned.turn(Duration::from_secs(15));
+    }
+    assert!(all_succeeded(&sandbox), "nothing stalls either");
+    assert!(starts[0].1 > 0, "what was due goes on at once");
+    assert!(starts.iter().all(|(_, started)| *started <= 20), "{starts:?}");
+    let in_an_hour = starts.iter().filter(|(at, _)| *at < SignedDuration::from_hours(1));
+    assert_eq!(in_an_hour.map(|(_, started)| started).sum::<usize>(), 200);
+}
+
+#[tokio::test]
+async fn a_whole_server_failure_opens_no_breaker_and_counts_no_attempt() {
+    let everything = |_: &taskwarden::sandbox::RequestLine| true;
+    let acting = |line: &taskwarden::sandbox::RequestLine| {
+        line.endpoint.is_some_and(|endpoint| endpoint.acts())
+    };
+    let plans: [(&str, Fault, fn(&taskwarden::sandbox::RequestLine) -> bool); 6] = [
+        ("a proxy without its server", Fault::Http502Page, everything),
+        ("no connection lives", Fault::Reset, everything),
+        ("all break down", Fault::Http5xx(500, "panic".to_owned()), everything),
+        ("a proxy that lets reading through", Fault::Http502Page, acting),
+        ("a reset at each call", Fault::Reset, acting),
+        ("a web page at each call", Fault::WrongHtml, acting),
+    ];
+    for (what, fault, only) in plans {
+        let (turned, told) = (Turned::new(), Told::default());
+        let sandbox = sandbox(settings(Flavour::OpenList), &turned).await;
+        fill(&sandbox, KIND, 12, 1);
+        let state = tempfile::tempdir().unwrap();
+        let rules = format!(
+            "{RETRY}    max_attempts: 2\n    \
+             breaker: {{ by: server, open_after: 2, within: 1h, cool_down: 1h }}\n"
+        );
+        let daemon = daemon(config(&sandbox, "", &rules), state.path(), &turned, &told);
+        let mut watch = daemon.watch(&"home".into()).unwrap();
+        turned.turn(Duration::from_secs(10));
+        watch.tick().await;
+        sandbox.with_model(|model| {
+            model.faults().plan(FaultPlan {
+                rate: 1.0,
+                faults: vec![fault],
+                only: Some(Arc::new(only)),
+                phase: Some(Phase::Before),
+                seed: 1,
+            });
+        });
+        for _ in 0..40 {
+            turned.turn(Duration::from_secs(30));
+            watch.tick().await;
+        }
+        sandbox.with_model(|model| model.faults().off());
+        for _ in 0..40 {
+            turned.turn(Duration::from_secs(30));
+            watch.tick().await;
+        }
+        assert!(all_succeeded(&sandbox), "{what}: {}", told.text());
+        assert!(!told.text().contains("breaker"), "{what}: {}", told.text());
+        let rows = audit(state.path());
+        assert!(rows.iter().all(|row| row.attempt == Some(1)), "{what}: {rows:#?}");
+        assert!(rows.iter().all(|row| row.action == "retry_some"), "{what}: {rows:#?}");
+        let took = rows.iter().filter(|row| row.outcome == Outcome::Effective);
+        assert_eq!(took.count(), 12, "{what}");
+        assert_eq!(report(&sandbox).violations(), Vec::<String>::new(), "{what}");
+    }
+}
+
+#[tokio::test]
+async fn a_restart_of_the_server_counts_no_attempt() {
+    let (turned, told) = (Turned::new(), Told::default());
+    let settings = Settings { persistence: true, ..settings(Flavour::OpenList) };
+    let sandbox = sandbox(settings, &turned).await;
+    fill(&sandbox, KIND, 12, 1);
+    let state = tempfile::tempdir().unwrap();
+    let daemon = daemon(config(&sandbox, "", RETRY), state.path(), &turned, &told);
+    let mut watch = daemon.watch(&"home".into()).unwrap();
+    for _ in 0..3 {
+        turned.turn(Duration::from_secs(10));
+        watch.tick().await;
+        sandbox.restart().await.unwrap();
+    }
+    for _ in 0..20 {
+        turned.turn(Duration::from_secs(15));
+        watch.tick().await;
+    }
+    assert!(all_succeeded(&sandbox), "{}", told.text());
+    let rows = audit(state.path());
+    assert_eq!(rows.len(), 12, "one retry each: {rows:#?}");
+    assert!(rows.iter().all(|row| row.attempt == Some(1)));
+}
+
+#[tokio::test]
+async fn a_server_whose_clock_differs_is_measured_corrected_and_reported() {
+    for ahead in [-3600_i64, 86_400] {
+        let (turned, told) = (Turned::new(), Told::default());
+        let mut settings = settings(Flavour::OpenList);
+        settings.clock_offset = SignedDuration::from_secs(ahead);
+        let sandbox = sandbox(settings, &turned).await;
+        let ids = fill(&sandbox, KIND, 4, 2);
+        turned.turn(Duration::from_secs(3));
+        let state = tempfile::tempdir().unwrap();
+        let daemon = daemon(config(&sandbox, "", RETRY), state.path(), &turned, &told);
+        let mut watch = daemon.watch(&"home".into()).unwrap();
+        for _ in 0..300 {
+            let looked = watch.tick().await;
+            let Looked::Done(done) = looked else { panic!("{looked:?}") };
+            // It is told by the second and measured in the middle of a call.
+            let off = done.0.skew.as_secs() - ahead;
+            assert!(off.abs() <= 2, "{ahead}: measured {}", done.0.skew);
+            turned.turn(Duration::from_secs(1));
+        }
+        assert!(told.text().contains("clock"), "{ahead}: {}", told.text());
+        let report = report(&sandbox);
+        for id in &ids {
+            let task = report.task(id).unwrap();
+            assert_eq!(task.state, State::Succeeded, "{ahead}");
+            for (n, pair) in task.executions.windows(2).enumerate() {
+                let wait = pair[1].started.duration_since(pair[0].ended.unwrap()).as_secs();
+                let due = 60 << n;
+                assert!((due - 3..=due + 4).contains(&wait), "{ahead}: {wait} for {due}");
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn nothing_goes_out_by_old_rules_once_there_are_new_ones() {
+    let (turned, told) = (Turned::new(), Told::default());
+    let sandbox = sandbox(settings(Flavour::OpenList), &turned).await;
+    fill(&sandbox, "copy", 3, 1);
+    fill(&sandbox, KIND, 3, 1);
+    let state = tempfile::tempdir().unwrap();
+    let config = config(&sandbox, "", RETRY);
+    let (mut watch, rules, _stop) = exchangeable(&config, state.path(), &turned, &told);
+    turned.turn(Duration::from_secs(10));
+    watch.tick().await;
+    turned.turn(Duration::from_secs(70));
+    let off = Arc::new(RuleSet { mode: Mode::Off, ..config.rules.clone() });
+    sandbox.with_model(|model| {
+        model.on_next(
+            Phase::After,
+            |_, endpoint| endpoint == Endpoint::RetrySome,
+            move |_| {
+                rules.send_replace(off);
+            },
+        );
+    });
+    watch.tick().await;
+    let (first, second) = (acting_calls(&sandbox, "copy"), acting_calls(&sandbox, KIND));
+    assert_eq!(first + second, 1, "one call was out before: {first}, {second}");
+    assert_eq!(audit(state.path()).len(), 3, "of the rest nothing is written down");
+}
+
+#[tokio::test]
+async fn a_clock_that_is_set_between_two_calls_holds_nothing_up() {
+    for by in [86_400 * 400, -86_400] {
+        let (turned, told) = (Turned::new(), Told::default());
+        let sandbox = sandbox(settings(Flavour::OpenList), &turned).await;
+        fill(&sandbox, "copy", 3, 2);
+        fill(&sandbox, KIND, 3, 2);
+        let state = tempfile::tempdir().unwrap();
+        let daemon = daemon(config(&sandbox, "", RETRY), state.path(), &turned, &told);
+        let mut watch = daemon.watch(&"home".into()).unwrap();
+        turned.turn(Duration::from_secs(10));
+        watch.tick().await;
+        turned.turn(Duration::from_secs(70));
+        let sets = turned.clone();
+        sandbox.with_model(|model| {
+            model.on_next(
+                Phase::Before,
+                |_, endpoint| endpoint == Endpoint::RetrySome,
+                move |_| sets.set(by),
+            );
+        });
+        for _ in 0..30 {
+            watch.tick().await;
+            turned.turn(Duration::from_secs(10));
+        }
+        assert!(told.text().contains("our clock was set"), "{by}");
+        assert!(all_succeeded(&sandbox), "{by}: {}", told.text());
+        let rows = audit(state.path());
+        assert_eq!(rows.len(), 12, "{by}: {rows:#?}");
+        assert!(rows.iter().all(|row| row.outcome == Outcome::Effective), "{by}: {rows:#?}");
+    }
+}
+
+#[tokio::test]
+async fn a_second_look_that_takes_too_long_is_cut_short() {
+    let (turned, told) = (Turned::new(), Told::default());
+    let sandbox = sandbox(settings(Flavour::OpenList), &turned).await;
+    // Enough of them that single looks are cheaper than the list.
+    let failing = fill(&sandbox, KIND, 20, 1);
+    fill(&sandbox, KIND, 1500, 0);
+    let state = tempfile::tempdir().unwrap();
+    let mut config = config(&sandbox, "", RETRY);
+    config.servers[0].timeout = Duration::from_millis(600);
+    let daemon = daemon(config, state.path(), &turned, &told);
+    let mut watch = daemon.watch(&"home".into()).unwrap();
+    turned.turn(Duration::from_secs(10));
+    watch.tick().await;
+    sandbox.with_model(|model| {
+        model.faults().plan(FaultPlan {
+            rate: 1.0,
+            faults: vec![Fault::Slow(Duration::from_millis(120))],
+            only: Some(Arc::new(|line| line.endpoint == Some(Endpoint::Info))),
+            phase: Some(Phase::Before),
+            seed: 1,
+        });
+    });
+    turned.turn(Duration::from_secs(70));
+    watch.tick().await;
+    let rows = audit(state.path());
+    assert_eq!(rows.len(), 20);
+    let late = |row: &&AuditRow| row.detail.contains("too slowly");
+    let skipped = rows.iter().filter(late).count();
+    assert!((4..=16).contains(&skipped), "{skipped}");
+    for row in rows.iter().filter(late) {
+        assert_eq!(row.outcome, Outcome::SkippedChanged);
+    }
+    // Those that were looked at in time went, and the others have their turn.
+    for _ in 0..20 {
+        turned.turn(Duration::from_secs(30));
+        watch.tick().await;
+    }
+    let report = report(&sandbox);
+    assert!(failing.iter().all(|id| report.task(id).unwrap().state == State::Succeeded));
+    assert_eq!(report.violations(), Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn what_nobody_can_tell_becomes_unknown_and_counts_as_an_attempt() {
+    let (turned, told) = (Turned::new(), Told::default());
+    let settings = Settings { persistence: true, ..settings(Flavour::OpenList) };
+    let sandbox = sandbox(settings, &turned).await;
+    let ids = fill(&sandbox, KIND, 1, 9);
+    let state = tempfile::tempdir().unwrap();
+    let rules = format!("{RETRY}    max_attempts: 2\n");
+    let daemon = daemon(config(&sandbox, "", &rules), state.path(), &turned, &told);
+    let mut watch = daemon.watch(&"home".into()).unwrap();
+    turned.turn(Duration::from_secs(10));
+    watch.tick().await;
+    // The call is carried out, its answer is lost, the task fails again, and a restart of the server
+    // takes the times of that run, all before anybody looks.
+    sandbox.with_model(|model| {
+        model.faults().next_call(Endpoint::RetrySome, Fault::Reset, Phase::After);
+    });
+    turned.turn(Duration::from_secs(70));
+    watch.tick().await;
+    turned.turn(Duration::from_secs(10));
+    sandbox.restart().await.unwrap();
+    for _ in 0..30 {
+        turned.turn(Duration::from_secs(15));
+        watch.tick().await;
+    }
+    let rows = audit(state.path());
+    let [first, second, give_up] = &rows[..] else { panic!("{rows:#?}") };
+    assert_eq!((first.outcome, first.attempt), (Outcome::Unknown, Some(1)));
+    assert!(first.detail.contains("nothing tells whether the task ran again"), "{first:#?}");
+    assert_eq!((second.outcome, second.attempt), (Outcome::Effective, Some(2)));
+    assert_eq!((give_up.action.as_str(), give_up.attempt), ("give_up", Some(2)));
+    assert!(told.text().contains("unknown"), "{}", told.text());
+    let report = report(&sandbox);
+    let task = report.task(&ids[0]).unwrap();
+    let retries = task.executions.iter().filter(|run| run.trigger == Trigger::RetryCall);
+    assert_eq!(retries.count(), 2);
+}
+
+#[tokio::test]
+async fn two_tries_in_a_row_that_did_not_take_give_the_task_up_once() {
+    for flavour in [Flavour::OpenList, Flavour::AList] {
+        let (turned, told) = (Turned::new(), Told::default());
+        let sandbox = sandbox(settings(flavour), &turned).await;
+        let id = sandbox.with_model(|model| {
+            let script = TaskScript::new(KIND, "download http://h.example/a to (/d)");
+            let id = model.add(script.succeeds(Duration::from_secs(100_000)));
+            model.advance(Duration::from_secs(5));
+            model.cancel(&id);
+            id
+        });
+        let state = tempfile::tempdir().unwrap();
+        let rules =
+            RETRY.replace("{ state: failed }", "{ state: [failed, canceled], class: canceled }");
+        let daemon = daemon(config(&sandbox, "", &rules), state.path(), &turned, &told);
+        let mut watch = daemon.watch(&"home".into()).unwrap();
+        for _ in 0..120 {
+            turned.turn(Duration::from_secs(30));
+            watch.tick().await;
+        }
+        let rows = audit(state.path());
+        let [first, second, give_up] = &rows[..] else { panic!("{flavour:?}: {rows:#?}") };
+        assert_eq!((first.outcome, second.outcome), (Outcome::Ineffective, Outcome::Ineffective));
+        assert_eq!(give_up.action, "give_up");
+        assert!(give_up.reason.contains("allow_retry_canceled"), "{}", give_up.reason);
+        assert_eq!(acting_calls(&sandbox, KIND), 2, "{flavour:?}: {id}");
+    }
+}
