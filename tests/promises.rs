@@ -10,18 +10,20 @@ use std::time::Duration;
 use common::{Told, Turned, audit, config, daemon, options, sandbox};
 use jiff::SignedDuration;
 use taskwarden::daemon::beat::Beat;
+use taskwarden::daemon::control::OrderRequest;
 use taskwarden::daemon::supervise::clients;
 use taskwarden::daemon::watch::{Looked, Watch, WatchSettings};
 use taskwarden::engine::audit::{AuditRow, Outcome};
+use taskwarden::engine::order::Order;
 use taskwarden::engine::rule::{Mode, RuleSet};
 use taskwarden::engine::task::ServerName;
 use taskwarden::rules::Config;
 use taskwarden::sandbox::{
-    Endpoint, Fault, FaultPlan, Flavour, Phase, Report, Sandbox, Settings, State, TaskScript,
-    Trigger,
+    Endpoint, Fault, FaultPlan, Flavour, Model, Phase, Report, Sandbox, Settings, State,
+    TaskScript, Trigger,
 };
 use taskwarden::store::Store;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 
 const KIND: &str = "offline_download";
 const ERROR: &str = "http status code 503";
@@ -59,18 +61,19 @@ fn all_succeeded(sandbox: &Sandbox) -> bool {
     report(sandbox).tasks.iter().all(|task| task.state == State::Succeeded)
 }
 
-/// A loop whose rules the test can exchange at any moment.
+/// A loop whose rules the test can exchange, and to which it can give orders, at any moment.
 fn exchangeable(
     config: &Config,
     state: &std::path::Path,
     turned: &Turned,
     told: &Told,
-) -> (Watch, watch::Sender<Arc<RuleSet>>, watch::Sender<bool>) {
+) -> Exchangeable {
     let options = options(state, turned, told);
     let home = ServerName::from("home");
     let client = Arc::clone(&clients(config, &options).unwrap()[&home]);
     let (rules, follows) = watch::channel(Arc::new(config.rules.clone()));
     let (stop, stops) = watch::channel(false);
+    let (orders, waiting) = mpsc::channel(1);
     let watch = Watch::new(WatchSettings {
         server: "home".into(),
         client,
@@ -80,14 +83,21 @@ fn exchangeable(
         store: Store::open(state).unwrap(),
         rules: follows,
         stop: stops,
-        orders: mpsc::channel(1).1,
+        orders: waiting,
         beat: Beat::new(),
         clock: options.clock,
         sink: options.sink,
         seed: 0,
         speed: 1.0,
     });
-    (watch.unwrap(), rules, stop)
+    Exchangeable { watch: watch.unwrap(), rules, orders, _stop: stop }
+}
+
+struct Exchangeable {
+    watch: Watch,
+    rules: watch::Sender<Arc<RuleSet>>,
+    orders: mpsc::Sender<OrderRequest>,
+    _stop: watch::Sender<bool>,
 }
 
 const RETRY: &str = "rules:
@@ -246,32 +256,176 @@ async fn a_server_whose_clock_differs_is_measured_corrected_and_reported() {
     }
 }
 
+/// What a person does once the first of two calls has gone out.
+type Interference = fn(&Exchangeable, &Config) -> Box<dyn FnOnce() + Send>;
+
 #[tokio::test]
-async fn nothing_goes_out_by_old_rules_once_there_are_new_ones() {
+async fn what_a_person_changes_between_two_calls_stops_the_second() {
+    let switched_off: Interference = |running, config| {
+        let rules = running.rules.clone();
+        let off = Arc::new(RuleSet { mode: Mode::Off, ..config.rules.clone() });
+        Box::new(move || {
+            rules.send_replace(off);
+        })
+    };
+    let paused: Interference = |running, _| {
+        let orders = running.orders.clone();
+        Box::new(move || {
+            let order = Order::Pause { rule: "r".into(), until: None, why: "wait".to_owned() };
+            orders.try_send(OrderRequest { order, reply: oneshot::channel().0 }).unwrap();
+        })
+    };
+    for (what, interferes) in [("new rules", switched_off), ("a pause", paused)] {
+        let (turned, told) = (Turned::new(), Told::default());
+        let sandbox = sandbox(settings(Flavour::OpenList), &turned).await;
+        fill(&sandbox, "copy", 3, 1);
+        fill(&sandbox, KIND, 3, 1);
+        let state = tempfile::tempdir().unwrap();
+        let config = config(&sandbox, "", RETRY);
+        let mut running = exchangeable(&config, state.path(), &turned, &told);
+        turned.turn(Duration::from_secs(10));
+        running.watch.tick().await;
+        turned.turn(Duration::from_secs(70));
+        let interfere = interferes(&running, &config);
+        sandbox.with_model(|model| {
+            model.on_next(
+                Phase::After,
+                |_, endpoint| endpoint == Endpoint::RetrySome,
+                move |_| interfere(),
+            );
+        });
+        running.watch.tick().await;
+        let (first, second) = (acting_calls(&sandbox, "copy"), acting_calls(&sandbox, KIND));
+        assert_eq!(first + second, 1, "{what}: one call was out before: {first}, {second}");
+        let rows = audit(state.path());
+        let intents = rows.iter().filter(|row| row.action == "retry_some");
+        assert_eq!(intents.count(), 3, "{what}: of the rest nothing is written down");
+    }
+}
+
+#[tokio::test]
+async fn after_a_call_without_an_answer_the_rest_of_the_tick_waits() {
     let (turned, told) = (Turned::new(), Told::default());
     let sandbox = sandbox(settings(Flavour::OpenList), &turned).await;
     fill(&sandbox, "copy", 3, 1);
     fill(&sandbox, KIND, 3, 1);
     let state = tempfile::tempdir().unwrap();
-    let config = config(&sandbox, "", RETRY);
-    let (mut watch, rules, _stop) = exchangeable(&config, state.path(), &turned, &told);
+    let daemon = daemon(config(&sandbox, "", RETRY), state.path(), &turned, &told);
+    let mut watch = daemon.watch(&"home".into()).unwrap();
     turned.turn(Duration::from_secs(10));
     watch.tick().await;
     turned.turn(Duration::from_secs(70));
-    let off = Arc::new(RuleSet { mode: Mode::Off, ..config.rules.clone() });
     sandbox.with_model(|model| {
-        model.on_next(
-            Phase::After,
-            |_, endpoint| endpoint == Endpoint::RetrySome,
-            move |_| {
-                rules.send_replace(off);
-            },
-        );
+        model.faults().next_call(Endpoint::RetrySome, Fault::Http502Page, Phase::Before);
     });
     watch.tick().await;
-    let (first, second) = (acting_calls(&sandbox, "copy"), acting_calls(&sandbox, KIND));
-    assert_eq!(first + second, 1, "one call was out before: {first}, {second}");
-    assert_eq!(audit(state.path()).len(), 3, "of the rest nothing is written down");
+    assert_eq!(report(&sandbox).calls.iter().filter(|call| call.endpoint.acts()).count(), 1);
+    turned.turn(Duration::from_secs(10));
+    watch.tick().await;
+    let acting = acting_calls(&sandbox, "copy") + acting_calls(&sandbox, KIND);
+    assert_eq!(acting, 2, "the other kind has its turn");
+}
+
+#[tokio::test]
+async fn a_whole_kind_is_acted_on_only_as_it_was_decided_about() {
+    type Change = fn(&mut Model, &[String], &str);
+    let table: [(&str, Change, Option<&str>); 3] = [
+        ("nothing changes", |_, _, _| {}, None),
+        (
+            "another one fails",
+            |model, _, running| model.force_state(running, State::Failed),
+            Some("1 more tasks failed since the decision"),
+        ),
+        (
+            "all are gone on",
+            |model, ids, _| ids.iter().for_each(|id| model.force_state(id, State::Succeeded)),
+            Some("nothing that it is meant for is left"),
+        ),
+    ];
+    for (what, change, skipped) in table {
+        let (turned, told) = (Turned::new(), Told::default());
+        let sandbox = sandbox(settings(Flavour::OpenList), &turned).await;
+        let ids = fill(&sandbox, KIND, 3, 1);
+        let running = sandbox.with_model(|model| {
+            let script = TaskScript::new(KIND, "download http://h.example/far to (/d)");
+            model.add(script.succeeds(Duration::from_secs(100_000)))
+        });
+        let state = tempfile::tempdir().unwrap();
+        let rules = format!(
+            "rules:\n  - name: r\n    match: {{ kind: {KIND}, state: failed }}\n    \
+             action: retry_failed\n    backoff: {{ initial: 60s, jitter: 0 }}\n    max_attempts: 3\n"
+        );
+        let daemon = daemon(config(&sandbox, "", &rules), state.path(), &turned, &told);
+        let mut watch = daemon.watch(&"home".into()).unwrap();
+        turned.turn(Duration::from_secs(10));
+        watch.tick().await;
+        turned.turn(Duration::from_secs(70));
+        sandbox.with_model(|model| {
+            let of_kind = |kind: &str, wanted, endpoint| kind == KIND && endpoint == wanted;
+            model.on_next(
+                Phase::After,
+                move |kind, endpoint| of_kind(kind, Endpoint::Done, endpoint),
+                move |model| {
+                    model.on_next(
+                        Phase::Before,
+                        move |kind, endpoint| of_kind(kind, Endpoint::Undone, endpoint),
+                        move |model| change(model, &ids, &running),
+                    );
+                },
+            );
+        });
+        watch.tick().await;
+        assert_eq!(acting_calls(&sandbox, KIND), usize::from(skipped.is_none()), "{what}");
+        let rows = audit(state.path());
+        let [row] = &rows[..] else { panic!("{what}: {rows:#?}") };
+        let outcome = if skipped.is_some() { Outcome::SkippedChanged } else { Outcome::Accepted };
+        assert_eq!(row.outcome, outcome, "{what}");
+        assert_eq!(row.detail, skipped.unwrap_or_default(), "{what}");
+    }
+}
+
+#[tokio::test]
+async fn a_call_that_may_lie_in_a_server_that_is_away_is_waited_for_when_it_is_back() {
+    let (turned, told) = (Turned::new(), Told::default());
+    let sandbox = sandbox(settings(Flavour::OpenList), &turned).await;
+    fill(&sandbox, KIND, 1, 1);
+    let state = tempfile::tempdir().unwrap();
+    let mut config = config(&sandbox, "", RETRY);
+    config.servers[0].timeout = Duration::from_secs(20);
+    let daemon = daemon(config, state.path(), &turned, &told);
+    let mut watch = daemon.watch(&"home".into()).unwrap();
+    turned.turn(Duration::from_secs(10));
+    watch.tick().await;
+    turned.turn(Duration::from_secs(70));
+    sandbox.with_model(|model| {
+        model.faults().next_call(Endpoint::RetrySome, Fault::Reset, Phase::Before);
+    });
+    watch.tick().await;
+    assert_eq!(acting_calls(&sandbox, KIND), 1);
+    sandbox.with_model(|model| {
+        model.faults().plan(FaultPlan {
+            rate: 1.0,
+            faults: vec![Fault::Reset],
+            only: None,
+            phase: Some(Phase::Before),
+            seed: 1,
+        });
+    });
+    for _ in 0..20 {
+        turned.turn(Duration::from_secs(30));
+        watch.tick().await;
+    }
+    sandbox.with_model(|model| model.faults().off());
+    // Twice the longest call, and five seconds.
+    for _ in 0..5 {
+        turned.turn(Duration::from_secs(9));
+        watch.tick().await;
+        assert_eq!(acting_calls(&sandbox, KIND), 1, "it may still come");
+    }
+    turned.turn(Duration::from_secs(9));
+    watch.tick().await;
+    assert_eq!(acting_calls(&sandbox, KIND), 2);
+    assert_eq!(report(&sandbox).violations(), Vec::<String>::new());
 }
 
 #[tokio::test]

@@ -89,6 +89,18 @@ mod tests {
     }
 
     #[test]
+    fn jitter_spreads_by_its_share_and_no_further() {
+        let backoff = Backoff::default();
+        let wait = |attempt, draw| backoff.wait(attempt, draw).as_secs_f64();
+        assert_eq!((wait(0, 0.0), wait(0, 0.5)), (60.0, 66.0));
+        assert!((wait(0, 1.0) - 72.0).abs() < 1e-9);
+        // At the longest wait it spreads below.
+        assert!((wait(30, 0.0) - 18_000.0).abs() < 1e-6 && (wait(30, 1.0) - 21_600.0).abs() < 1e-6);
+        let full = Backoff { jitter: Jitter::Full, ..backoff };
+        assert_eq!(full.wait(1, 0.25).as_secs(), 30);
+    }
+
+    #[test]
     fn the_draw_depends_on_each_part_and_on_nothing_else() {
         assert_eq!(draw(1, &["a", "b"]).to_bits(), draw(1, &["a", "b"]).to_bits());
         assert_ne!(draw(1, &["a", "b"]).to_bits(), draw(1, &["ab", ""]).to_bits());

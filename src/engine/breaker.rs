@@ -386,4 +386,32 @@ mod tests {
         breaker.pass_time(&settings, at(302), |_, _| CanaryState::Running);
         assert_eq!(breaker.ask(&settings, at(302)), Verdict::Pass, "a long run counts as through");
     }
+
+    #[test]
+    fn a_canary_that_waits_in_a_queue_for_ten_cool_downs_is_given_up() {
+        let (settings, mut breaker) = (settings(), opened());
+        breaker.go(&"c".into(), at(102));
+        breaker.pass_time(&settings, at(1101), |_, _| CanaryState::Waiting);
+        assert!(matches!(breaker, Breaker::HalfOpen { .. }));
+        breaker.pass_time(&settings, at(1102), |_, _| CanaryState::Waiting);
+        assert_eq!(breaker.ask(&settings, at(1102)), Verdict::Canary);
+    }
+
+    #[test]
+    fn a_failure_during_the_ramp_opens_it_for_longer_and_an_older_one_does_not() {
+        let (settings, mut breaker) = (settings(), opened());
+        breaker.go(&"c".into(), at(102));
+        breaker.pass_time(&settings, at(110), |_, _| CanaryState::Through);
+        assert!(!breaker.fail(&settings, &"b".into(), at(109), at(111)), "from before");
+        assert!(matches!(breaker, Breaker::Ramp { .. }));
+        assert!(breaker.fail(&settings, &"b".into(), at(112), at(112)));
+        assert_eq!(breaker.ask(&settings, at(113)), Verdict::Wait(at(312)), "twice a cool-down");
+    }
+
+    #[test]
+    fn a_clock_that_was_set_back_holds_it_open_no_longer_than_a_cool_down() {
+        let (settings, mut breaker) = (settings(), opened());
+        breaker.pass_time(&settings, at(-900_000), |_, _| CanaryState::Gone);
+        assert_eq!(breaker.ask(&settings, at(-900_000)), Verdict::Wait(at(-899_900)));
+    }
 }

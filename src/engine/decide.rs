@@ -425,7 +425,7 @@ impl<'a> Evaluation<'a> {
                     }
                 });
                 run.changed |= *breaker != before;
-                note_breaker(&mut self.decision.breakers, run.rule, key, &before, breaker);
+                note_breaker(&mut self.decision.breakers, run.rule, key, [&before, breaker], now);
             }
             let count = run.memory.breakers.len();
             run.memory.breakers.retain(|_, breaker| !breaker.is_idle());
@@ -832,7 +832,7 @@ impl<'a> Evaluation<'a> {
                 let before = breaker.clone();
                 breaker.fail(settings, &view.task.id, failed_at, now);
                 run.changed = true;
-                note_breaker(&mut self.decision.breakers, rule, &key, &before, breaker);
+                note_breaker(&mut self.decision.breakers, rule, &key, [&before, breaker], now);
             }
         }
         Some(key)
@@ -1077,7 +1077,12 @@ impl<'a> Evaluation<'a> {
                     });
                 }
                 if let Some(gate) = gates.into_iter().next() {
-                    self.runs[index].held_back |= gate.is_room();
+                    let run = &mut self.runs[index];
+                    let tried = run.memory.kinds.get(&kind).map_or(0, |kind| kind.attempts) > 0;
+                    // What was not sent, or whose answer is missing, is still of this firing.
+                    run.held_back |= gate.is_room()
+                        || matches!(gate, Gate::Judging { .. })
+                        || (!tried && matches!(gate, Gate::Backoff { .. }));
                     self.wait(&kind, None, index, gate);
                     continue;
                 }
@@ -1159,7 +1164,8 @@ impl<'a> Evaluation<'a> {
                 Some((last.min(now), progress.attempts - u32::from(!retries)))
             }
             last if retries => owned.oldest.max(last).map(|from| (from.min(now), 0)),
-            _ => None,
+            // The last one was not sent, or not carried out.
+            last => last.map(|last| (last.min(now), 0)),
         };
         if let Some((from, tries)) = from {
             let parts = [
@@ -1440,11 +1446,12 @@ fn note_breaker(
     changes: &mut Vec<BreakerChange>,
     rule: &Rule,
     key: &str,
-    before: &Breaker,
-    after: &Breaker,
+    [before, after]: [&Breaker; 2],
+    now: Timestamp,
 ) {
+    // One that only hands over to another canary does not open.
     let open = |breaker: &Breaker| match breaker {
-        Breaker::Open { until, .. } => Some(*until),
+        Breaker::Open { until, .. } if *until > now => Some(*until),
         _ => None,
     };
     let closed = |breaker: &Breaker| matches!(breaker, Breaker::Closed { .. });

@@ -1007,7 +1007,7 @@ impl Memory {
             if let Some(progress) = self.rule_mut(&rule).kinds.get_mut(kind) {
                 progress.pending = None;
                 if outcome == Outcome::Effective && pending.action.effect() == Effect::Remove {
-                    progress.attempts = 0;
+                    *progress = KindProgress::default();
                 } else if !pending.accepted && outcome == Outcome::Effective {
                     progress.attempts += 1;
                 }

@@ -10,7 +10,7 @@ use super::audit::IntentId;
 use super::backoff::{Backoff, Jitter};
 use super::breaker::{BreakerKey, BreakerSettings};
 use super::decide::{Decision, Tick, decide};
-use super::memory::{Answer, Memory, Pending, Settling, Snapshot};
+use super::memory::{Answer, KindPending, Memory, Pending, Settling, Snapshot};
 use super::name::TaskName;
 use super::predicate::{Comparison, Leaf, Predicate, SpanField, Test, TextField};
 use super::rule::{Action, Identity, Limits, Mode, Rule, RuleSet};
@@ -147,7 +147,18 @@ impl World {
         for planned in decision.actions.iter().filter(|planned| planned.fresh) {
             let (rule, action, mode) = (&planned.rule, planned.action, planned.mode);
             let Some(target) = &planned.task else {
-                writeln!(self.log, "{seconds:>5} {rule} {action} {}", planned.kind).unwrap();
+                self.intents += 1;
+                let (id, kind) = (self.intents, &planned.kind);
+                writeln!(self.log, "{seconds:>5} #{id} {rule}: {action} {kind}").unwrap();
+                let pending = KindPending {
+                    intent: IntentId(id),
+                    action,
+                    at: now,
+                    settles: Settling { from: now, wait: SignedDuration::from_secs(30) },
+                    accepted: false,
+                };
+                self.memory.note_kind_intent(rule, kind, pending);
+                self.memory.note_kind_answer(rule, kind, answer);
                 continue;
             };
             let dry = if mode == Mode::DryRun { " (dry run)" } else { "" };

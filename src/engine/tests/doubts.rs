@@ -5,7 +5,7 @@ use std::str::FromStr as _;
 use croner::Cron;
 use jiff::tz::TimeZone;
 
-use super::super::decide::recheck;
+use super::super::decide::{Planned, recheck};
 use super::super::memory::Changes;
 use super::super::order::{DeadFilter, Order};
 use super::super::schedule::Schedule;
@@ -808,4 +808,300 @@ fn only_two_in_a_row_that_did_not_take_end_it() {
          3010 #3 ineffective: the task stayed as it was
          9000 #4 r: retry_some a attempt 4",
     );
+}
+
+#[test]
+fn what_is_refused_twice_is_given_up_after_growing_waits() {
+    let mut world = World::new(vec![retry("r")]);
+    let refused = Answer::Rejected("no".to_owned());
+    for seconds in [100, 159, 160, 219, 220, 279, 280, 340, 9000] {
+        world.tick(seconds, &[failed("a", 0, "x")], &refused);
+    }
+    assert_log(
+        &world,
+        "100 #1 r: retry_some a attempt 1
+         220 #2 r: retry_some a attempt 1
+         279 r lets go of a: retry_some did not take twice in a row: the server refused: no",
+    );
+}
+
+#[test]
+fn a_success_under_a_name_forgets_the_attempts_of_the_name() {
+    let mut by_name = retry("r");
+    by_name.identity = Identity::Name;
+    by_name.max_attempts = Some(1);
+    let done = |id: &str, at: i64| Task {
+        name: TaskName::new("copy [/src](/same) to [/dst](/)"),
+        ..task(id, State::Succeeded, Some((at - 1, at)), "")
+    };
+    // The task itself, and then another of its name that was there from the start.
+    check(
+        vec![by_name],
+        &[
+            (100, vec![named("a", 0, "x")]),
+            (110, vec![done("a", 105)]),
+            (120, vec![done("a", 105), named("b", 115, "x")]),
+            (300, vec![done("a", 105), named("b", 115, "x")]),
+        ],
+        "100 #1 r: retry_some a attempt 1
+         110 #1 effective: the task is succeeded
+         300 #2 r: retry_some b attempt 1",
+    );
+}
+
+#[test]
+fn a_whole_kind_is_judged_by_what_was_there_before_the_call() {
+    let done = |id: &str, ended: i64| task(id, State::Succeeded, Some((ended - 3, ended)), "");
+    let clear = || vec![rule("c", Action::ClearSucceeded, state(State::Succeeded))];
+    // What came later says nothing about the call.
+    check(
+        clear(),
+        &[(10, vec![done("a", 5)]), (20, vec![done("b", 15)])],
+        "10 #1 c: clear_succeeded copy
+         20 #1 effective: nothing that it was meant for is left
+         20 #2 c: clear_succeeded copy",
+    );
+    // What is there still does, and the next try waits.
+    check(
+        clear(),
+        &[
+            (10, vec![done("a", 5)]),
+            (20, vec![done("a", 5)]),
+            (69, vec![done("a", 5)]),
+            (70, vec![done("a", 5)]),
+        ],
+        "10 #1 c: clear_succeeded copy
+         20 #1 ineffective: tasks that it was meant for are still there
+         70 #2 c: clear_succeeded copy",
+    );
+    // A call without an answer is given the time to come through.
+    let mut world = World::new(clear());
+    for seconds in [10, 20, 39, 40, 69] {
+        world.tick(seconds, &[done("a", 5)], &lost());
+    }
+    assert_log(
+        &world,
+        "10 #1 c: clear_succeeded copy
+         40 #1 unknown: no sign that it was carried out",
+    );
+    world.tick(70, &[done("a", 5)], &lost());
+    assert!(world.log.contains("70 #2 c: clear_succeeded"), "{}", world.log);
+}
+
+#[test]
+fn a_whole_kind_that_could_not_be_acted_on_costs_the_first_wait_and_keeps_its_firing() {
+    let done = || vec![task("a", State::Succeeded, Some((0, 5)), "")];
+    let clear = rule("c", Action::ClearSucceeded, state(State::Succeeded));
+    for answer in [not_done(), lost()] {
+        let mut world = World::new(vec![hourly(clear.clone())]);
+        for seconds in [-10, 5, 20, 36, 64, 65] {
+            world.tick(HOUR + seconds, &done(), &answer);
+        }
+        let calls = world.log.matches(": clear_succeeded").count();
+        assert_eq!(calls, 2, "{}", world.log);
+        assert!(world.log.contains(&format!("{} #2", HOUR + 65)), "{}", world.log);
+    }
+}
+
+#[test]
+fn a_whole_kind_waits_for_its_last_call_and_backs_off() {
+    let all = || rule("r", Action::RetryFailed, state(State::Failed));
+    let mut world = World::new(vec![all()]);
+    for seconds in [100, 110, 129, 130, 159, 160] {
+        world.tick(seconds, &[failed("a", 0, "x")], &lost());
+    }
+    assert_log(
+        &world,
+        "100 #1 r: retry_failed copy
+         130 #1 unknown: no sign that it was carried out
+         160 #2 r: retry_failed copy",
+    );
+    // Each accepted one makes the next wait longer, and what a person canceled holds it up.
+    let mut world = World::new(vec![all()]);
+    world.tick(100, &[failed("a", 0, "x")], &Answer::Accepted);
+    for seconds in [120, 219, 220] {
+        world.tick(seconds, &[failed("a", 110, "x")], &Answer::Accepted);
+    }
+    assert_log(
+        &world,
+        "100 #1 r: retry_failed copy
+         120 #1 effective: nothing that it was meant for is left
+         220 #2 r: retry_failed copy",
+    );
+    let mut world = World::new(vec![all()]);
+    world.flavour = Flavour::AList;
+    let canceled = || failed("b", 0, "context canceled");
+    world.tick(100, &[failed("a", 0, "x"), canceled()], &Answer::Accepted);
+    world.tick(9000, &[failed("a", 0, "x"), canceled()], &Answer::Accepted);
+    assert_log(&world, "");
+}
+
+#[test]
+fn what_the_daemon_itself_canceled_is_retried_only_where_a_rule_says_so() {
+    let stalled = Test::Span(SpanField::StalledFor, Comparison::AtLeast, Duration::from_secs(300));
+    let cancel = rule("c", Action::CancelSome, leaf("stalled_for", stalled));
+    check(
+        vec![cancel, rule("r", Action::RetrySome, Predicate::All(vec![]))],
+        &[
+            (10, vec![task("a", State::Running, Some((0, 0)), "")]),
+            (310, vec![task("a", State::Running, Some((0, 0)), "")]),
+            (320, vec![task("a", State::Canceled, Some((0, 315)), "context canceled")]),
+            (9000, vec![task("a", State::Canceled, Some((0, 315)), "context canceled")]),
+        ],
+        "310 #1 c: cancel_some a attempt 1
+         320 #1 effective: the task is canceled",
+    );
+}
+
+#[test]
+fn two_rules_that_both_look_act_once_a_tick_on_a_task() {
+    let mut first = retry("first");
+    first.continues = true;
+    let mut world = World::new(vec![first, retry("second")]);
+    let decision = world.tick(100, &[failed("a", 0, "x")], &Answer::Accepted);
+    assert_eq!(decision.actions.len(), 1, "{}", world.log);
+    assert_eq!(decision.actions[0].rule.as_str(), "first");
+}
+
+#[test]
+fn a_wait_that_the_error_names_is_waited_for_also_when_the_server_forgot_it() {
+    let error = "Too many requests, retryAfterSeconds: 300";
+    check(
+        vec![retry("r")],
+        &[
+            (10, vec![failed("a", 5, error)]),
+            (100, vec![forgotten("a")]),
+            (304, vec![forgotten("a")]),
+            (305, vec![forgotten("a")]),
+        ],
+        "305 #1 r: retry_some a attempt 1",
+    );
+}
+
+/// A rule with a breaker that two throttled tasks open, and what follows in a world of three.
+fn broken(fate: impl Fn(i64) -> Option<Task>) -> String {
+    let mut r = retry("r");
+    r.backoff.initial = Duration::from_secs(1);
+    r.backoff.factor = 1.0;
+    r.breaker = Some(BreakerSettings {
+        by: BreakerKey::DstMount,
+        open_after: 2,
+        within: Duration::from_secs(600),
+        cool_down: Duration::from_secs(300),
+        only_throttled: true,
+    });
+    let throttled = |id: &str| failed(id, 5, "Too many requests");
+    let mut world = World::new(vec![r]);
+    for seconds in (10..1300).step_by(10) {
+        let mut list = vec![throttled("b"), throttled("c")];
+        if seconds <= 310 {
+            list.push(throttled("a"));
+        } else {
+            list.extend(fate(seconds));
+        }
+        world.tick(seconds, &list, &Answer::Accepted);
+    }
+    world.log
+}
+
+#[test]
+fn a_canary_that_vanishes_hands_over_after_a_cool_down() {
+    let log = broken(|_| None);
+    assert!(log.contains("310 #1 r: retry_some a"), "{log}");
+    assert!(log.contains("610 #2 r: retry_some b"), "{log}");
+    assert_eq!(log.matches("breaker of").count(), 1, "that is no opening: {log}");
+}
+
+#[test]
+fn a_canary_that_fails_for_another_reason_is_through_and_a_throttled_one_is_not() {
+    let other = broken(|_| Some(failed("a", 315, "no such file")));
+    assert!(other.contains("320 #2 r: retry_some"), "{other}");
+    let again = broken(|_| Some(failed("a", 315, "Too many requests")));
+    assert!(again.contains("320 breaker of /dst opens"), "{again}");
+    let second = again.lines().find(|line| line.contains("#2 r")).unwrap();
+    assert!(second.trim().starts_with("920"), "twice the cool-down: {again}");
+}
+
+#[test]
+fn a_firing_is_not_over_while_a_kind_is_unread() {
+    let mut world =
+        World::new(vec![hourly(rule("r", Action::DeleteSome, state(State::Succeeded)))]);
+    let done = || vec![task("a", State::Succeeded, Some((0, 5)), "")];
+    world.tick(HOUR - 10, &done(), &Answer::Accepted);
+    let now = at(HOUR + 5);
+    let unread = Snapshot {
+        server: "home".into(),
+        flavour: Flavour::OpenList,
+        skew: SignedDuration::ZERO,
+        kinds: BTreeMap::new(),
+        unread: BTreeMap::from([(Kind::Copy, "timed out".to_owned())]),
+    };
+    world.memory.fold(&unread, now);
+    let decision = decide(&world.rules, &world.memory, &unread, Tick { now, seed: 0 });
+    world.memory.absorb(decision.memory);
+    world.tick(HOUR + 20, &done(), &Answer::Accepted);
+    assert!(world.log.contains("#1 r: delete_some a"), "{}", world.log);
+}
+
+#[test]
+fn nothing_is_given_up_while_a_call_may_still_come_through() {
+    let mut r = retry("r");
+    r.give_up_after = Some(Duration::from_secs(110));
+    r.on_give_up = vec![Action::DeleteSome];
+    let mut world = World::new(vec![r]);
+    for seconds in [100, 115, 129, 130, 131] {
+        world.tick(seconds, &[failed("a", 0, "x")], &lost());
+    }
+    let lets_go = world.log.lines().find(|line| line.contains("lets go")).unwrap();
+    assert!(lets_go.trim().starts_with("130"), "{}", world.log);
+}
+
+#[test]
+fn shares_and_queues_count_what_this_very_tick_adds() {
+    let list: Vec<Task> = (0..10).map(|n| failed(&format!("t{n}"), 0, "x")).collect();
+    let mut share = retry("r");
+    share.limits.max_share = Some(0.3);
+    assert_eq!(World::new(vec![share]).tick(100, &list, &Answer::Accepted).actions.len(), 3);
+    let mut queue = retry("r");
+    queue.limits.only_if_undone_below = Some(4);
+    assert_eq!(World::new(vec![queue]).tick(100, &list, &Answer::Accepted).actions.len(), 4);
+}
+
+#[test]
+fn a_second_look_that_shows_anything_else_drops_the_action() {
+    let stalled = Test::Span(SpanField::StalledFor, Comparison::AtLeast, Duration::from_secs(300));
+    let mut world =
+        World::new(vec![rule("c", Action::CancelSome, leaf("stalled_for", stalled)), retry("r")]);
+    let running = || task("s", State::Running, Some((0, 0)), "");
+    world.tick(10, &[running(), failed("a", 5, "x")], &Answer::Accepted);
+    let decision = world.tick(400, &[running(), failed("a", 5, "x")], &Answer::Accepted);
+    let [cancel, retry] = &decision.actions[..] else { panic!("{}", world.log) };
+    let snapshot = Snapshot {
+        server: "home".into(),
+        flavour: Flavour::OpenList,
+        skew: SignedDuration::ZERO,
+        kinds: BTreeMap::new(),
+        unread: BTreeMap::new(),
+    };
+    let look = |planned: &Planned, fresh: Option<&Task>| {
+        let target = planned.task.as_ref().unwrap();
+        recheck(&world.rules, &world.memory, &snapshot, planned, target, fresh, at(401))
+    };
+    let (cancel, retry) =
+        if cancel.rule.as_str() == "c" { (cancel, retry) } else { (retry, cancel) };
+    assert_eq!(look(cancel, Some(&running())), Ok(()));
+    assert_eq!(look(retry, Some(&failed("a", 5, "x"))), Ok(()));
+    let moved = Task { progress: 50.0, ..running() };
+    let why = look(cancel, Some(&moved)).unwrap_err();
+    assert_eq!(why, "the rule does not match the task any more");
+    for (fresh, why) in [
+        (None, "gone"),
+        (Some(failed("a", 6, "x")), "with another start, end or error"),
+        (Some(failed("a", 5, "y")), "with another start, end or error"),
+        (Some(task("a", State::Running, Some((4, 0)), "x")), "running now"),
+        (Some(task("a", State::Succeeded, Some((4, 5)), "x")), "succeeded now"),
+    ] {
+        let told = look(retry, fresh.as_ref()).unwrap_err();
+        assert!(told.contains(why), "{told}");
+    }
 }

@@ -6,7 +6,7 @@ use jiff::tz::TimeZone;
 use proptest::prelude::*;
 
 use super::super::decide::{Planned, examine};
-use super::super::memory::{Changes, Progress, Subject};
+use super::super::memory::{Changes, Subject};
 use super::super::rule::Effect;
 use super::super::schedule::Schedule;
 use super::super::task::{RuleName, TaskId};
@@ -130,6 +130,8 @@ fn rules() -> RuleSet {
 struct History {
     rules: RuleSet,
     memory: Memory,
+    /// What the store has, by what was written to it.
+    stored: Memory,
     seconds: i64,
     tasks: Vec<Option<Task>>,
     hidden: Vec<Option<Task>>,
@@ -153,6 +155,7 @@ impl History {
         Self {
             rules: rules(),
             memory: Memory::new("home".into()),
+            stored: Memory::new("home".into()),
             seconds: 0,
             tasks: vec![None; IDS.len()],
             hidden: vec![None; IDS.len()],
@@ -258,7 +261,7 @@ impl History {
             *moment = (*moment).min(self.seconds);
         }
         if step.restart {
-            self.memory = restored(&self.memory);
+            self.memory = restored(&self.stored);
         }
         let snapshot = self.snapshot(step.unread);
         let mut reversed = snapshot.clone();
@@ -293,7 +296,16 @@ impl History {
                 None => self.shown.remove(id),
             };
         }
+        self.store();
         self.act(&decision.actions, &step.answers, now);
+        self.store();
+    }
+
+    /// Writes down what changed, which must be all that did.
+    fn store(&mut self) {
+        self.stored.restore(through_json(self.memory.changes()));
+        self.memory.saved();
+        assert_eq!(everything(&self.stored), everything(&self.memory));
     }
 
     /// Folds the look in, and holds every count against what the judgements say.
@@ -416,28 +428,47 @@ impl History {
     }
 }
 
-/// What the store would give back.
-fn restored(memory: &Memory) -> Memory {
-    fn through<T: serde::Serialize + serde::de::DeserializeOwned>(value: &T) -> T {
-        serde_json::from_str(&serde_json::to_string(value).unwrap()).unwrap()
-    }
+/// All that a memory has the store keep.
+fn everything(memory: &Memory) -> Changes {
     let mut changes = Changes::default();
     for (kind, tasks) in &memory.tasks {
         for (id, task) in tasks {
-            changes.tasks.push((kind.clone(), id.clone(), Some(through(task))));
+            changes.tasks.push((kind.clone(), id.clone(), Some(task.clone())));
         }
     }
     for (subject, rules) in &memory.progress {
         for (rule, progress) in rules {
-            let progress: Progress = through(progress);
-            changes.progress.push((subject.clone(), rule.clone(), Some(progress)));
+            changes.progress.push((subject.clone(), rule.clone(), Some(progress.clone())));
         }
     }
     for (rule, known) in &memory.rules {
-        changes.rules.push((rule.clone(), Some(through(known))));
+        changes.rules.push((rule.clone(), Some(known.clone())));
     }
+    changes.tasks.sort_by(|a, b| (&a.0, &a.1).cmp(&(&b.0, &b.1)));
+    changes.progress.sort_by(|a, b| (&a.0, &a.1).cmp(&(&b.0, &b.1)));
+    changes
+}
+
+/// The same after it was written and read.
+fn through_json(changes: Changes) -> Changes {
+    fn through<T: serde::Serialize + serde::de::DeserializeOwned>(value: T) -> T {
+        serde_json::from_str(&serde_json::to_string(&value).unwrap()).unwrap()
+    }
+    let Changes { tasks, progress, rules } = changes;
+    Changes {
+        tasks: tasks.into_iter().map(|(kind, id, task)| (kind, id, through(task))).collect(),
+        progress: progress
+            .into_iter()
+            .map(|(subject, rule, progress)| (subject, rule, through(progress)))
+            .collect(),
+        rules: rules.into_iter().map(|(rule, known)| (rule, through(known))).collect(),
+    }
+}
+
+/// What a restart brings back.
+fn restored(memory: &Memory) -> Memory {
     let mut restored = Memory::new(memory.server.clone());
-    restored.restore(changes);
+    restored.restore(through_json(everything(memory)));
     restored
 }
 
