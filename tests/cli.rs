@@ -652,8 +652,12 @@ fn a_file_that_cannot_be_read_hides_no_other() {
     std::fs::write(home.file("latin.yaml"), b"version: 1\nx: \"\xe9\"\n").unwrap();
     let args = ["check", "latin.yaml", "gone.yaml", "rules.yaml", "--format", "json"];
     let ran = run(home.taskwarden(&args));
-    ends(&ran, 1, &["line 2, column 5", "save it as UTF-8", "`gone.yaml` cannot be read"]);
+    ends(&ran, 1, &["`gone.yaml` cannot be read"]);
     assert!(ran.out.contains("acton"), "{ran:#?}");
+    // Scripts and code scanners are told of it like of any other mistake.
+    let place =
+        r#""code":"yaml-syntax","severity":"error","file":"latin.yaml","line":2,"column":5,"#;
+    assert!(ran.out.contains(place) && ran.out.contains("save it as UTF-8"), "{ran:#?}");
     // Nor does a test file with mistakes look like one without tests.
     std::fs::write(home.file("bad.test.yaml"), "tests: [{ nmae: x }]\n").unwrap();
     let args = ["test", "bad.test.yaml", "-c", "good.yaml", "--format", "json", "--junit", "j.xml"];

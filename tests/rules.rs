@@ -586,13 +586,128 @@ fn the_schema_accepts_what_the_reader_accepts_and_sees_mistakes_of_form() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
+/// Tests of one rule `slow`, each with one mistake of form or none.
+const TESTS: &[(&str, bool)] = &[
+    ("{ name: x, tasks: [{ kind: copy, state: failed }], expect: [{ action: none }] }", true),
+    ("{ name: x, tasks: [], expect: [] }", true),
+    (
+        "{ name: x, start: '2026-01-01T00:00:00Z', server: home, flavour: alist, poll: 30s, until: 2h,
+           away: [{ from: 1m, to: 2m }, { to: 9s }], nothing_else: true,
+           tasks: [{ id: a, kind: copy, name: 'copy [/a](/b) to [/c](/d)', creator: me, role: 2,
+             size: 5GiB, state: running, progress: 50%, status: s, age: 1h, timeline: [
+               { at: 1m, state: failed, error: e }, { after_retry: 1m, times: none, state: running, progress: 3 },
+               { after_cancel: 0s, times: 2, state: gone }] }],
+           expect: [{ task: a, rule: slow, action: retry_some, at: 5m, attempt: 1, times: 1 },
+             { action: notify, after: 1m, before: 1h }, { gives_up: true, after: 1m }, { waits: backoff, at: 6m },
+             { taken_by: none }, { taken_by: slow, at: 7m }, { gives_up: false, rule: slow }] }",
+        true,
+    ),
+    ("{ tasks: [], expect: [] }", false),
+    ("{ name: x, expect: [] }", false),
+    ("{ name: x, tasks: [] }", false),
+    ("{ name: x, tasks: [], expect: [], untill: 5m }", false),
+    ("{ name: x, tasks: {}, expect: [] }", false),
+    ("{ name: x, tasks: [], expect: none }", false),
+    ("{ name: x, tasks: [], expect: [], flavour: alists }", false),
+    ("{ name: x, tasks: [], expect: [], poll: 15 }", false),
+    ("{ name: x, tasks: [], expect: [], until: soon }", false),
+    ("{ name: x, tasks: [], expect: [], nothing_else: 1 }", false),
+    ("{ name: x, tasks: [], expect: [], away: [{ from: 1m }] }", false),
+    ("{ name: x, tasks: [], expect: [], away: [{ from: 1m, two: 2m }] }", false),
+    ("{ name: x, tasks: [{ state: failed }], expect: [] }", false),
+    ("{ name: x, tasks: [{ kind: copy }], expect: [] }", false),
+    ("{ name: x, tasks: [{ kind: [copy], state: failed }], expect: [] }", false),
+    ("{ name: x, tasks: [{ kind: copy, state: faild }], expect: [] }", false),
+    ("{ name: x, tasks: [{ kind: copy, state: [failed] }], expect: [] }", false),
+    ("{ name: x, tasks: [{ kind: copy, error: e }], expect: [] }", false),
+    ("{ name: x, tasks: [{ kind: copy, state: failed, progress: '> 5' }], expect: [] }", false),
+    ("{ name: x, tasks: [{ kind: copy, state: failed, progress: 101 }], expect: [] }", false),
+    ("{ name: x, tasks: [{ kind: copy, state: failed, size: 5 }], expect: [] }", false),
+    ("{ name: x, tasks: [{ kind: copy, state: failed, age: 5 }], expect: [] }", false),
+    ("{ name: x, tasks: [{ kind: copy, state: failed, role: admin }], expect: [] }", false),
+    ("{ name: x, tasks: [{ kind: copy, timeline: [{ state: failed }] }], expect: [] }", false),
+    ("{ name: x, tasks: [{ kind: copy, timeline: [{ at: 1m }] }], expect: [] }", false),
+    (
+        "{ name: x, tasks: [{ kind: copy, timeline: [{ at: 1m, after_retry: 1m, state: failed }] }], expect: [] }",
+        false,
+    ),
+    (
+        "{ name: x, tasks: [{ kind: copy, timeline: [{ at: 1m, times: 2, state: failed }] }], expect: [] }",
+        false,
+    ),
+    (
+        "{ name: x, tasks: [{ kind: copy, timeline: [{ after_retry: 1m, times: 0, state: failed }] }], expect: [] }",
+        false,
+    ),
+    ("{ name: x, tasks: [], expect: [{}] }", false),
+    ("{ name: x, tasks: [], expect: [{ action: fly }] }", false),
+    ("{ name: x, tasks: [], expect: [{ action: none, gives_up: true }] }", false),
+    ("{ name: x, tasks: [], expect: [{ gives_up: yes please }] }", false),
+    ("{ name: x, tasks: [], expect: [{ gives_up: true, times: 2 }] }", false),
+    ("{ name: x, tasks: [], expect: [{ taken_by: none, attempt: 2 }] }", false),
+    ("{ name: x, tasks: [], expect: [{ action: none, times: 2 }] }", false),
+    ("{ name: x, tasks: [], expect: [{ action: notify, attempt: 0 }] }", false),
+    ("{ name: x, tasks: [], expect: [{ action: notify, at: 1m, after: 2m }] }", false),
+    ("{ name: x, tasks: [], expect: [{ waits: sleep }] }", false),
+    ("{ name: x, tasks: [], expect: [{ waits: backoff, after: 2m }] }", false),
+    ("{ name: x, tasks: [], expect: [{ taken_by: none, before: 2m }] }", false),
+];
+
 #[test]
-fn the_schema_in_the_docs_is_the_one_that_is_printed() {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/rules.schema.json");
-    let schema = format!("{:#}\n", taskwarden::rules::schema());
-    if std::env::var_os("UPDATE_DOCS").is_some() {
-        fs::write(&path, &schema).unwrap();
+fn the_schema_of_tests_accepts_and_refuses_what_their_reader_does() {
+    let rules = "version: 1\nservers: [{ name: home, url: 'http://h', token: { env: T } }]\nrules: [{ name: slow, match: { kind: copy, state: failed }, action: retry_some, max_attempts: 2 }]\n";
+    let config = load(Source::new("rules.yaml", rules)).config.unwrap();
+    let schema = taskwarden::rules::test_schema();
+    let mut wrong = Vec::new();
+    let mut held = |text: &str, good: bool| {
+        let read = taskwarden::rules::cases::load(Source::new("x.test.yaml", text), &config);
+        let value = serde_saphyr::from_str::<serde_json::Value>(text).unwrap();
+        let fits = fits(&schema, &schema, &value);
+        if (read.cases.is_some(), fits) != (good, good) {
+            wrong.push(format!("{text}\nread {}, schema {fits}", read.cases.is_some()));
+        }
+    };
+    for (test, good) in TESTS {
+        held(&format!("tests: [{test}]\n"), *good);
     }
-    let written = fs::read_to_string(&path).unwrap_or_default();
-    assert!(written == schema, "docs/rules.schema.json is out of date; run with UPDATE_DOCS=1");
+    held("rules: rules.yaml\n", false);
+    held("tests: 5\n", false);
+    held("rule: rules.yaml\ntests: []\n", false);
+    assert!(wrong.is_empty(), "{}", wrong.join("\n\n"));
+    let example = include_str!("../rules.example.test.yaml");
+    assert!(fits(&schema, &schema, &serde_saphyr::from_str(example).unwrap()));
+}
+
+#[test]
+fn the_schemas_in_the_docs_are_those_that_are_printed() {
+    let docs = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs");
+    for (name, schema) in [
+        ("rules.schema.json", taskwarden::rules::schema()),
+        ("rules.test.schema.json", taskwarden::rules::test_schema()),
+    ] {
+        let schema = format!("{schema:#}\n");
+        if std::env::var_os("UPDATE_DOCS").is_some() {
+            fs::write(docs.join(name), &schema).unwrap();
+        }
+        let written = fs::read_to_string(docs.join(name)).unwrap_or_default();
+        assert!(written == schema, "docs/{name} is out of date; run with UPDATE_DOCS=1");
+    }
+    for (example, name) in [
+        (include_str!("../rules.example.yaml"), "rules.schema.json"),
+        (include_str!("../rules.example.test.yaml"), "rules.test.schema.json"),
+    ] {
+        let first = example.lines().next().unwrap();
+        assert_eq!(first, format!("# yaml-language-server: $schema=docs/{name}"));
+    }
+}
+
+#[test]
+fn a_file_that_is_no_text_is_a_finding_at_its_first_odd_byte() {
+    let bytes = b"version: 1\n# \xc3\xa9 token: abc \xff\xfe\n";
+    let loaded = taskwarden::rules::undecodable("rules.yaml", bytes);
+    assert!(loaded.config.is_none());
+    let finding = &loaded.findings[0];
+    assert_eq!((finding.code, finding.line, finding.column), (Code::YamlSyntax, 2, 16));
+    let shown = findings::human(&loaded, false);
+    assert!(shown.contains("rules.yaml:2:16") && !shown.contains("abc"), "{shown}");
 }

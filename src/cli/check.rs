@@ -1,6 +1,6 @@
 //! `check`: every problem of rules files in one go.
 
-use std::io::Read as _;
+use std::io::{ErrorKind, Read as _};
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
@@ -8,9 +8,9 @@ use anyhow::Context as _;
 use super::acquaintance::{Kept, candidates, careful_client, sight};
 use super::{Common, Exit, Failure, Format, findings, paths, runtime, screen};
 use crate::ambient::Clock;
-use crate::daemon::rules_files::RulesFiles;
+use crate::daemon::rules_files::{RulesFiles, Unreadable};
 use crate::engine::text::plural;
-use crate::rules::{Code, Loaded, Severity, Sighting, hold_against};
+use crate::rules::{Code, Loaded, Severity, Sighting, hold_against, undecodable};
 
 /// Find every problem in rules files: where it is, and how to mend it
 #[derive(Debug, clap::Args)]
@@ -50,19 +50,8 @@ pub(super) fn run(common: &Common, args: &CheckArgs) -> Result<Exit, Failure> {
     let (mut away, mut unread) = (false, false);
     let mut all = Vec::new();
     for file in &files {
-        let files = if file.as_os_str() == "-" {
-            let mut text = String::new();
-            std::io::stdin()
-                .read_to_string(&mut text)
-                .context("standard input cannot be read")
-                .map_err(|error| Failure::new(Exit::Usage, error))?;
-            RulesFiles::of_text("<stdin>", text, Path::new(""))
-                .map_err(|error| Failure::new(Exit::Config, error))
-        } else {
-            paths::read_rules(file)
-        };
-        let files = match files {
-            Ok(files) => files,
+        let (mut loaded, files) = match read(file) {
+            Ok(read) => read,
             // The others are checked all the same.
             Err(failure) => {
                 screen::say(&format!("error: {:#}", failure.error));
@@ -70,9 +59,10 @@ pub(super) fn run(common: &Common, args: &CheckArgs) -> Result<Exit, Failure> {
                 continue;
             }
         };
-        let mut loaded = files.load();
-        if args.online {
-            away |= ask(common, &mut loaded, &files)?;
+        if args.online
+            && let Some(files) = &files
+        {
+            away |= ask(common, &mut loaded, files)?;
         }
         count += loaded.files.len();
         for finding in &loaded.findings {
@@ -117,6 +107,31 @@ pub(super) fn run(common: &Common, args: &CheckArgs) -> Result<Exit, Failure> {
         (false, true) => Exit::Unreached,
         (false, false) => Exit::Fine,
     })
+}
+
+/// Reads and compiles a file, or standard input; without the files when one of them is no text.
+fn read(file: &Path) -> Result<(Loaded, Option<RulesFiles>), Failure> {
+    let files = if file.as_os_str() == "-" {
+        let mut bytes = Vec::new();
+        std::io::stdin()
+            .read_to_end(&mut bytes)
+            .context("standard input cannot be read")
+            .map_err(|error| Failure::new(Exit::Usage, error))?;
+        match String::from_utf8(bytes) {
+            Ok(text) => RulesFiles::of_text("<stdin>", text, Path::new("")),
+            Err(error) => return Ok((undecodable("<stdin>", error.as_bytes()), None)),
+        }
+    } else {
+        RulesFiles::read(file)
+    };
+    match files {
+        Ok(files) => Ok((files.load(), Some(files))),
+        Err(Unreadable { path, cause }) if cause.kind() == ErrorKind::InvalidData => {
+            let bytes = std::fs::read(&path).unwrap_or_default();
+            Ok((undecodable(&path.display().to_string(), &bytes), None))
+        }
+        Err(error) => Err(Failure::new(Exit::Config, error)),
+    }
 }
 
 /// Asks the servers of a file and adds what is wrong with it for them; whether one could not be

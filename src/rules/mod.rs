@@ -35,7 +35,7 @@ pub use listen::ListenConfig;
 pub use notify::NotifyTarget;
 pub use online::{Sighting, hold_against};
 pub use retention::Retention;
-pub use schema::schema;
+pub use schema::{schema, test_schema};
 pub use servers::{AuthConfig, SecretRef, ServerConfig};
 pub use suggest::{nearest, slip_of};
 
@@ -179,6 +179,10 @@ pub fn parse_duration(text: &str) -> Result<std::time::Duration, String> {
 /// with them is for [`load`] to tell.
 #[must_use]
 pub fn rule_files(text: &str) -> Vec<String> {
+    // The key alone, or a letter of it escaped: few files have either, and those need not be read twice.
+    if !["rule_files", "\\x", "\\u", "\\U"].iter().any(|sign| text.contains(sign)) {
+        return Vec::new();
+    }
     let Some(root) = yaml::parse(text, &mut Vec::new()) else { return Vec::new() };
     let mut reader = Reader::new(vec![text], Vec::new());
     let fields = reader.fields(&root, root.span, Place::Top);
@@ -224,6 +228,23 @@ pub fn load<'a>(sources: impl Into<Sources<'a>>) -> Loaded {
         Shown { path: source.path.to_owned(), text }
     });
     Loaded { config: config.filter(|_| !failed), findings, files: files.collect() }
+}
+
+/// What is said of a file that is not text: the findings of its first byte that no character begins
+/// with, and nothing of what stands around it.
+#[must_use]
+pub fn undecodable(path: &str, bytes: &[u8]) -> Loaded {
+    let at = std::str::from_utf8(bytes).err().map_or(0, |error| error.valid_up_to());
+    let before = String::from_utf8_lossy(&bytes[..at]);
+    let span = Span::new(0, at, at);
+    let mut findings = Vec::new();
+    let message = "the file is not UTF-8: here is a byte that no character begins with";
+    findings.push(Finding::new(Code::YamlSyntax, span, message));
+    findings[0].help("save it as UTF-8");
+    finding::settle(&[&before], &mut findings);
+    // Where a secret is cannot be told, so no line is shown.
+    let files = vec![Shown { path: path.to_owned(), text: String::new() }];
+    Loaded { config: None, findings, files }
 }
 
 impl Reader<'_> {

@@ -1,4 +1,4 @@
-//! The JSON Schema of rules files, for editors: made from the same tables that the reader goes by.
+//! The JSON Schemas of rules files and of their tests, for editors: made from the same tables that the reader goes by.
 //!
 //! It sees mistakes of form, and of what one key means for another where a schema can say it.
 //! Expressions, dates, names that are used elsewhere and bounds of durations are the reader's.
@@ -6,7 +6,7 @@
 use serde_json::{Map, Value, json};
 
 use super::keys::{self, Form, Key, Words};
-use super::notify;
+use super::{cases, notify};
 use crate::engine::class::Class;
 use crate::engine::message::{Service, Topic};
 use crate::engine::rule::{Action, Effect};
@@ -32,6 +32,102 @@ pub fn schema() -> Value {
     schema
 }
 
+/// The schema of files of rule tests, JSON Schema draft 2020-12.
+#[must_use]
+pub fn test_schema() -> Value {
+    let mut schema = object(cases::FILE, &["tests"]);
+    schema["$schema"] = json!("https://json-schema.org/draft/2020-12/schema");
+    schema["title"] = json!("taskwarden rule tests");
+    schema["properties"]["tests"] = list_of(&schema["properties"]["tests"], &case());
+    schema
+}
+
+fn with(keys: &[&str]) -> Value {
+    json!({ "required": keys })
+}
+
+/// A list of such objects, described as the key already is.
+fn list_of(key: &Value, items: &Value) -> Value {
+    json!({ "type": "array", "items": items, "description": key["description"] })
+}
+
+fn case() -> Value {
+    let mut case = object(cases::CASE, &["name", "tasks", "expect"]);
+    let mut outage = object(cases::OUTAGE, &["to"]);
+    outage["minProperties"] = json!(1);
+    for (key, items) in [("away", outage), ("tasks", actor()), ("expect", expectation())] {
+        case["properties"][key] = list_of(&case["properties"][key], &items);
+    }
+    case
+}
+
+/// Puts another form under a key that keeps its description.
+fn reform(object: &mut Value, key: &str, mut form: Value) {
+    form["description"] = object["properties"][key]["description"].clone();
+    object["properties"][key] = form;
+}
+
+fn percentage() -> Value {
+    json!({
+        "anyOf": [
+            { "type": "number", "minimum": 0, "maximum": 100 },
+            shaped(&format!("{NUMBER}%?")),
+        ],
+    })
+}
+
+/// A task: what it is like at the start, or what becomes of it, or both.
+fn actor() -> Value {
+    let mut actor = object(cases::ACTOR, &["kind"]);
+    reform(&mut actor, "kind", words_of(Words::Kinds));
+    reform(&mut actor, "state", states_or_gone());
+    reform(&mut actor, "progress", percentage());
+    let steps = list_of(&actor["properties"]["timeline"], &step());
+    reform(&mut actor, "timeline", steps);
+    let at_start = cases::AT_START.map(|key| with(&[key]));
+    actor["anyOf"] = json!([with(&["state"]), { "not": { "anyOf": at_start } }]);
+    actor["allOf"] = json!([{ "anyOf": [with(&["state"]), with(&["timeline"])] }]);
+    actor
+}
+
+fn step() -> Value {
+    let mut step = object(cases::STEP, &["state"]);
+    reform(&mut step, "state", states_or_gone());
+    reform(&mut step, "progress", percentage());
+    step["oneOf"] = json!([with(&["at"]), with(&["after_retry"]), with(&["after_cancel"])]);
+    step["not"] = with(&["at", "times"]);
+    step
+}
+
+fn states_or_gone() -> Value {
+    let states: Vec<&str> = State::KNOWN.into_iter().filter_map(State::name).collect();
+    json!({ "enum": states.into_iter().chain(["gone"]).collect::<Vec<_>>() })
+}
+
+/// An expectation makes one claim, at a moment or in a time.
+fn expectation() -> Value {
+    let mut expectation = object(cases::EXPECTATION, &[]);
+    let actions: Vec<&str> = Action::ALL.into_iter().map(Action::as_str).collect();
+    let actions = json!({ "enum": actions.into_iter().chain(["none"]).collect::<Vec<_>>() });
+    reform(&mut expectation, "action", actions);
+    let claims = ["action", "gives_up", "waits", "taken_by"].map(|key| with(&[key]));
+    expectation["oneOf"] = json!(claims);
+    let counts = json!({ "anyOf": [with(&["times"]), with(&["attempt"])] });
+    let range = json!({ "anyOf": [with(&["after"]), with(&["before"])] });
+    let nothing = json!({
+        "anyOf": [
+            { "not": with(&["action"]) },
+            { "properties": { "action": { "const": "none" } } },
+        ],
+    });
+    let moment = json!({ "anyOf": [with(&["at"]), with(&["waits"]), with(&["taken_by"])] });
+    expectation["allOf"] = json!([
+        { "if": nothing, "then": { "not": counts } },
+        { "if": moment, "then": { "not": range } },
+    ]);
+    expectation
+}
+
 fn object(table: &'static [Key], required: &[&str]) -> Value {
     let mut properties = Map::new();
     for key in table {
@@ -55,13 +151,12 @@ fn server() -> Value {
     let mut server = object(keys::SERVER, &["name", "url"]);
     server["properties"]["url"]["pattern"] =
         json!(r"^https?://(\[[0-9a-fA-F:.%]+\]|[^\s\\/@?#:\[\]]+)(:[1-9]\d{0,4})?(/[^\s\\?#]*)?$");
-    let with = |key: &str| json!({ "required": [key] });
     server["oneOf"] = json!([
         {
             "required": ["token"],
-            "not": { "anyOf": [with("username"), with("password"), with("totp")] },
+            "not": { "anyOf": [with(&["username"]), with(&["password"]), with(&["totp"])] },
         },
-        { "required": ["username", "password"], "not": with("token") },
+        { "required": ["username", "password"], "not": with(&["token"]) },
     ]);
     server
 }

@@ -221,7 +221,7 @@ fn line_of(text: &str, span: Span) -> usize {
 }
 
 /// The keys that say what a task is like at the start.
-const AT_START: [&str; 5] = ["state", "error", "status", "progress", "age"];
+pub(super) const AT_START: [&str; 5] = ["state", "error", "status", "progress", "age"];
 
 /// What is gathered of a test while it is read.
 #[derive(Default)]
