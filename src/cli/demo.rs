@@ -1,6 +1,7 @@
 //! `demo`: the daemon at work on an embedded server, nothing else to set up.
 
 use std::collections::BTreeMap;
+use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -17,10 +18,15 @@ use crate::daemon::supervise::{Daemon, Options};
 use crate::engine::audit::Outcome;
 use crate::engine::rule::Mode;
 use crate::engine::task::State;
-use crate::rules::{Config, Source};
+use crate::rules::{Config, ListenConfig, Source};
 use crate::sandbox::scenario::{demo_scenario, demo_settings};
 use crate::sandbox::{self, Flavour, Sandbox};
+use crate::telemetry::feed::Feed;
+use crate::telemetry::metrics::Metrics;
+use crate::telemetry::status::Board;
 use crate::telemetry::{Event, Level, Sink};
+use crate::web::desk::Desk;
+use crate::web::listener;
 
 /// The rules that the demo runs, unless `--config` names others.
 const EXAMPLE: &str = include_str!("../../rules.example.yaml");
@@ -28,7 +34,11 @@ const EXAMPLE: &str = include_str!("../../rules.example.yaml");
 /// Looks in a row that find nothing left to do before the demo counts as settled.
 const QUIET_LOOKS: u32 = 3;
 
-/// See it at work: an embedded server with flaky tasks, and the daemon on the example rules
+/// The port of the dashboard in all examples.
+const USUAL_PORT: u16 = 9790;
+
+/// See it at work: an embedded server with flaky tasks, the daemon on the example rules, and the
+/// dashboard
 ///
 /// Needs no network and no set-up, and leaves nothing behind. Time runs faster than it really does.
 /// With `--config FILE` the rules of that file are used instead (its servers are not); save it while
@@ -41,6 +51,9 @@ pub struct DemoArgs {
     /// End once nothing is left to do, with a summary
     #[arg(long)]
     once_settled: bool,
+    /// Where the dashboard is, on this machine only [default: 9790, or any that is free]
+    #[arg(long, value_name = "PORT")]
+    port: Option<u16>,
     /// Imitate this server
     #[arg(long, value_enum, default_value_t)]
     flavour: DemoFlavour,
@@ -119,12 +132,18 @@ pub(super) fn run(common: &Common, args: &DemoArgs) -> Result<Exit, Failure> {
         .map_err(|error| Failure::new(Exit::Config, error))?;
         sandbox.with_model(demo_scenario);
         aim_at(&mut config, &sandbox);
+        let address = free_address(args.port)?;
+        config.listen =
+            Some(ListenConfig { address, token: None, hosts: Vec::new(), read_only: false });
         let shown = Shown::new(&clock, common);
+        let (board, feed, metrics) =
+            (Board::default(), Feed::default(), Metrics::new(clock.clone()));
+        let sink = metrics.beside(&feed.beside(&board.beside(&shown.sink())));
         let options = Options {
             state_dir: scratch.0.clone(),
             dry_run: false,
-            clock,
-            sink: shown.sink(),
+            clock: clock.clone(),
+            sink: sink.clone(),
             seed: 0,
             speed: f64::from(args.speed),
         };
@@ -139,6 +158,9 @@ pub(super) fn run(common: &Common, args: &DemoArgs) -> Result<Exit, Failure> {
         ));
         let daemon =
             Daemon::new(config, options).map_err(|error| Failure::new(Exit::Config, error))?;
+        screen::say(&format!("The dashboard is at http://{address}/."));
+        let desk = Desk::new((daemon.control(), daemon.store()), board, feed, metrics, clock);
+        tokio::spawn(listener::follow(desk, sink));
         let stopper = daemon.stopper();
         let work = daemon.run(followed.map(|followed| (path.clone(), followed)));
         let watch = async {
@@ -153,6 +175,18 @@ pub(super) fn run(common: &Common, args: &DemoArgs) -> Result<Exit, Failure> {
         ended.map_err(|error| Failure::new(Exit::Config, error))?;
         Ok(summary(&sandbox, &shown))
     })
+}
+
+/// The address of this machine with a port that is free.
+fn free_address(port: Option<u16>) -> Result<SocketAddr, Failure> {
+    let local = |port| SocketAddr::from(([127, 0, 0, 1], port));
+    let bind = |port| TcpListener::bind(local(port)).and_then(|listener| listener.local_addr());
+    let free = match port {
+        Some(port) => bind(port),
+        None => bind(USUAL_PORT).or_else(|_| bind(0)),
+    };
+    free.with_context(|| format!("{} cannot be had", local(port.unwrap_or(0))))
+        .map_err(|error| Failure::new(Exit::Usage, error))
 }
 
 /// Twenty minutes before the nightly clean-up of the example rules, so that it can be seen.

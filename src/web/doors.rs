@@ -237,6 +237,9 @@ async fn enter(
     if let Err(seconds) = desk.doors.requests.take(peer, monotonic()) {
         return refuse(Problem::busy("too many requests; go slower", seconds));
     }
+    if announces(request.headers()) > BODY as u64 {
+        return refuse(too_large());
+    }
     let path = request.uri().path().to_owned();
     let changes = !matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS);
     if path.starts_with("/api/") && is_from_elsewhere(request.headers()) {
@@ -449,9 +452,19 @@ async fn shows_csrf(request: Request, wanted: &str) -> Result<Request, Problem> 
     ))
 }
 
+/// How much the head of a request says that it carries.
+fn announces(headers: &HeaderMap) -> u64 {
+    let length = headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok());
+    length.and_then(|length| length.parse().ok()).unwrap_or(0)
+}
+
+fn too_large() -> Problem {
+    let text = format!("the request carries more than {BODY} bytes, or was cut off");
+    Problem::new(StatusCode::PAYLOAD_TOO_LARGE, text)
+}
+
 async fn whole(body: Body) -> Result<Bytes, Problem> {
-    let too_much = format!("the request carries more than {BODY} bytes, or was cut off");
-    to_bytes(body, BODY).await.map_err(|_| Problem::new(StatusCode::PAYLOAD_TOO_LARGE, too_much))
+    to_bytes(body, BODY).await.map_err(|_| too_large())
 }
 
 /// What the form to log in sends.

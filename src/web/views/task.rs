@@ -1,6 +1,6 @@
 //! The story of one task, and what the rules make of it.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::ops::ControlFlow;
 
 use jiff::tz::TimeZone;
@@ -67,6 +67,9 @@ pub struct TaskView {
     pub more: bool,
     /// What every rule makes of it, as it was last seen; absent when it is not listed any more.
     pub explained: Option<Explained>,
+    /// How many tasks of the rule that has it waited at the last look, by what for. Where that rule
+    /// is said to act now, this one may be held back with them by a limit that counts all tasks.
+    pub rule_waiting: BTreeMap<String, usize>,
 }
 
 /// Something that happened to a task.
@@ -118,6 +121,7 @@ pub async fn task(desk: &Desk, query: &TaskQuery) -> Result<TaskView, Problem> {
         ..AuditFilter::default()
     };
     let rules = desk.control.rules();
+    let statuses = desk.statuses();
     let gather = move |reader: &Reader| {
         let mut kept: VecDeque<Event> = VecDeque::new();
         let (mut more, mut found) = (false, None);
@@ -154,8 +158,15 @@ pub async fn task(desk: &Desk, query: &TaskQuery) -> Result<TaskView, Problem> {
             (Some(seen), Some(task)) => explained(reader, &rules, seen, task, now)?,
             _ => None,
         };
+        let owner = explained.as_ref().and_then(|explained| explained.rule.as_ref());
+        let stands = statuses
+            .iter()
+            .filter(|status| status.server == server)
+            .flat_map(|status| &status.rules)
+            .find(|stands| Some(&stands.rule) == owner);
         Ok(TaskView {
             now,
+            rule_waiting: stands.map(|stands| stands.waiting.clone()).unwrap_or_default(),
             name: name(events),
             state: task.map(|task| task.state),
             error: task.map(|task| task.error.to_string()).filter(|error| !error.is_empty()),
