@@ -5,6 +5,7 @@
 mod common;
 
 use std::collections::BTreeMap;
+use std::io::{Read, Write};
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -12,6 +13,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::Bytes;
 use axum::http::{HeaderMap, Method, StatusCode, Uri};
+use common::process::Home;
 use common::{Told, Turned, config, sandbox};
 use serde_json::{Value, json};
 use taskwarden::ambient::Clock;
@@ -109,6 +111,270 @@ async fn send(target: &str) -> Result<String, NotSent> {
     let config = rules(target);
     let address = telling::address(&config.notify[0]).unwrap();
     Courier::new().unwrap().send(&address, &message()).await
+}
+
+/// How a mail server on this machine is spoken with.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Speaks {
+    Clear,
+    Tls,
+    StartTls,
+    /// It offers no encryption to those who want to begin in clear.
+    NoStartTls,
+}
+
+/// A mail server on this machine that takes everything but what is for `nobody`, with the log-in `me`
+/// and `s3cret pass`.
+struct MailServer {
+    port: u16,
+    /// What each connection said, line by line.
+    heard: Arc<Mutex<Vec<Vec<String>>>>,
+}
+
+trait Stream: Read + Write {}
+impl<T: Read + Write> Stream for T {}
+
+impl MailServer {
+    fn start(speaks: Speaks) -> Self {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let heard: Arc<Mutex<Vec<Vec<String>>>> = Arc::default();
+        let all = Arc::clone(&heard);
+        std::thread::spawn(move || {
+            for socket in listener.incoming() {
+                let socket = socket.unwrap();
+                let mut lines = Vec::new();
+                // A conversation that is broken off is one too.
+                let _ = match speaks {
+                    Speaks::Tls => Self::speak(&mut encrypted(socket), &[AUTH], true, &mut lines),
+                    Speaks::StartTls => {
+                        let mut socket = socket;
+                        let begun = Self::speak(&mut socket, &["STARTTLS"], true, &mut lines);
+                        match begun {
+                            Ok(true) => {
+                                Self::speak(&mut encrypted(socket), &[AUTH], false, &mut lines)
+                            }
+                            other => other,
+                        }
+                    }
+                    Speaks::Clear | Speaks::NoStartTls => {
+                        let mut socket = socket;
+                        Self::speak(&mut socket, &[AUTH], true, &mut lines)
+                    }
+                };
+                all.lock().unwrap().push(lines);
+            }
+        });
+        Self { port, heard }
+    }
+
+    /// One conversation; true when it is to go on encrypted.
+    fn speak(
+        stream: &mut dyn Stream,
+        offers: &[&str],
+        greets: bool,
+        lines: &mut Vec<String>,
+    ) -> std::io::Result<bool> {
+        let mut data = false;
+        if greets {
+            stream.write_all(b"220 mail.example\r\n")?;
+        }
+        loop {
+            let mut line = Vec::new();
+            while !line.ends_with(b"\r\n") {
+                let mut byte = [0];
+                if stream.read(&mut byte)? == 0 {
+                    return Ok(false);
+                }
+                line.push(byte[0]);
+            }
+            let line = String::from_utf8(line).unwrap().trim_end().to_owned();
+            lines.push(line.clone());
+            let answer = match line.split_whitespace().next().unwrap_or_default() {
+                "." if data => {
+                    data = false;
+                    "250 2.0.0 queued as 42".to_owned()
+                }
+                _ if data => continue,
+                "EHLO" => {
+                    let offers: String =
+                        offers.iter().map(|offer| format!("-{offer}\r\n250")).collect();
+                    format!("250-mail.example\r\n250{offers} SMTPUTF8")
+                }
+                "STARTTLS" => {
+                    stream.write_all(b"220 go on\r\n")?;
+                    return Ok(true);
+                }
+                "AUTH" if line == format!("AUTH PLAIN {LOG_IN}") => "235 welcome".to_owned(),
+                // Some repeat what they got.
+                "AUTH" => "535 5.7.8 s3cret pass is wrong".to_owned(),
+                "RCPT" if line.contains("nobody@") => "550 5.1.1 no such user".to_owned(),
+                "DATA" => {
+                    data = true;
+                    "354 end with a dot".to_owned()
+                }
+                "QUIT" => "221 bye".to_owned(),
+                _ => "250 fine".to_owned(),
+            };
+            stream.write_all(format!("{answer}\r\n").as_bytes())?;
+        }
+    }
+
+    fn url(&self, scheme: &str) -> String {
+        format!("{scheme}://127.0.0.1:{}", self.port)
+    }
+
+    async fn heard(&self) -> Vec<String> {
+        let mut turns = 0;
+        loop {
+            if let Some(lines) = self.heard.lock().unwrap().first() {
+                return lines.clone();
+            }
+            turns += 1;
+            assert!(turns < 1000, "nobody came");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+}
+
+const AUTH: &str = "AUTH PLAIN LOGIN";
+/// `me` and `s3cret pass`, as the protocol writes them.
+const LOG_IN: &str = "AG1lAHMzY3JldCBwYXNz";
+
+fn encrypted(
+    socket: std::net::TcpStream,
+) -> rustls::StreamOwned<rustls::ServerConnection, std::net::TcpStream> {
+    use rustls::pki_types::pem::PemObject as _;
+    use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+
+    let chain = CertificateDer::pem_slice_iter(include_bytes!("fixtures/tls/leaf.pem"));
+    let key = PrivateKeyDer::from_pem_slice(include_bytes!("fixtures/tls/leaf.key")).unwrap();
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = rustls::ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(chain.map(Result::unwrap).collect(), key)
+        .unwrap();
+    let session = rustls::ServerConnection::new(Arc::new(config)).unwrap();
+    rustls::StreamOwned::new(session, socket)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn mail_is_handed_to_a_server() {
+    let server = MailServer::start(Speaks::Clear);
+    let said = send(&format!(
+        "service: email, url: '{}', from: daemon@example.org, to: [me@example.org, 'Wir <wir@example.org>'], \
+         username: me, password: s3cret pass",
+        server.url("smtp")
+    ))
+    .await
+    .unwrap();
+    assert!(said.starts_with("250") && said.contains("queued as 42"), "{said}");
+    let heard = server.heard().await;
+    let said = |line: &str| heard.iter().any(|heard| heard == line);
+    for line in [
+        "MAIL FROM:<daemon@example.org>",
+        "RCPT TO:<me@example.org>",
+        "RCPT TO:<wir@example.org>",
+        "From: taskwarden <daemon@example.org>",
+        "To: me@example.org, Wir <wir@example.org>",
+        "Auto-Submitted: auto-generated",
+        "Content-Type: text/plain; charset=utf-8",
+        "Subject: home: `retry` gave up (2 times)",
+    ] {
+        assert!(said(line), "{line}: {heard:#?}");
+    }
+    assert!(heard.iter().any(|line| line.starts_with("Message-ID: <")), "{heard:#?}");
+    assert!(heard.iter().any(|line| line.starts_with("Date: ")), "{heard:#?}");
+    // The text as it was, in whatever form it travels.
+    let body = heard.iter().skip_while(|line| !line.is_empty()).skip(1);
+    let body: Vec<&str> = body.take_while(|line| *line != ".").map(String::as_str).collect();
+    assert!(
+        body.join("\n").contains("=E7=94=B5=E5=BD=B1 <b>&")
+            || body.join("").contains("LSDnlLXlvbEg"),
+        "{heard:#?}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn mail_that_is_refused_says_why_without_the_password() {
+    let whole = |server: &MailServer, scheme: &str, to: &str, password: &str| {
+        format!(
+            "service: email, url: '{}', from: daemon@example.org, to: {to}, username: me, password: {password}",
+            server.url(scheme)
+        )
+    };
+    let server = MailServer::start(Speaks::Clear);
+    let refused =
+        send(&whole(&server, "smtp", "nobody@example.org", "s3cret pass")).await.unwrap_err();
+    assert!(refused.why.contains("no such user"), "{refused}");
+    let server = MailServer::start(Speaks::Clear);
+    let refused =
+        send(&whole(&server, "smtp", "me@example.org", "s3cret passé")).await.unwrap_err();
+    assert!(refused.why.contains("535") || refused.why.contains("wrong"), "{refused}");
+    let server = MailServer::start(Speaks::Clear);
+    let refused = send(&whole(&server, "smtp", "me@example.org", "s3cret pass ")).await;
+    assert!(refused.is_ok(), "blanks around a word are YAML's");
+
+    // This one repeats the password that it was told.
+    let server = MailServer::start(Speaks::Clear);
+    let other = whole(&server, "smtp", "me@example.org", "s3cret pass").replace(": me,", ": you,");
+    let refused = send(&other).await.unwrap_err();
+    assert!(refused.why.contains("*** is wrong") && !refused.why.contains("s3cret"), "{refused}");
+
+    // Not encrypted where it is asked for: nothing is told, the log-in least of all.
+    let server = MailServer::start(Speaks::NoStartTls);
+    send(&whole(&server, "starttls", "me@example.org", "s3cret pass")).await.unwrap_err();
+    let heard = server.heard().await;
+    assert!(heard.iter().all(|line| !line.contains("AUTH") && !line.contains("MAIL")), "{heard:?}");
+    // A certificate that nobody vouches for.
+    for (speaks, scheme) in [(Speaks::Tls, "smtps"), (Speaks::StartTls, "starttls")] {
+        let server = MailServer::start(speaks);
+        let refused =
+            send(&whole(&server, scheme, "me@example.org", "s3cret pass")).await.unwrap_err();
+        assert!(refused.why.contains("certificate"), "{refused}");
+    }
+    let refused =
+        send("service: email, url: 'smtps://127.0.0.1:1', from: a@b.example, to: c@d.example")
+            .await;
+    assert!(refused.unwrap_err().why.contains("refused"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn mail_goes_encrypted_with_a_password_that_may_change() {
+    for (speaks, scheme) in [(Speaks::Tls, "smtps"), (Speaks::StartTls, "starttls")] {
+        let server = MailServer::start(speaks);
+        let home = Home::new();
+        std::fs::write(home.file("password"), "wrong\n").unwrap();
+        home.write_rules(&format!(
+            "version: 1\nservers: [{{ name: home, url: 'http://home', token: {{ env: T }} }}]\nnotify:\n  \
+             - {{ name: mail, service: email, url: '{}', from: daemon@example.org, to: me@example.org, \
+             username: me, password: {{ file: {} }} }}\nrules: []\n",
+            server.url(scheme),
+            home.file("password").display()
+        ));
+        let test = || {
+            let mut command = home.taskwarden(&["notify", "test", "mail"]);
+            let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/tls");
+            command.env("SSL_CERT_FILE", fixtures.join("ca.pem"));
+            let ran = command.output().unwrap();
+            let text = [ran.stdout, ran.stderr].concat();
+            (ran.status.code().unwrap(), String::from_utf8(text).unwrap())
+        };
+        let (code, said) = test();
+        assert_eq!(code, 3, "{said}");
+        // What the server repeats is taken out only where it is the password that was used.
+        assert!(said.contains("535"), "{said}");
+        std::fs::write(home.file("password"), "s3cret pass\n").unwrap();
+        let (code, said) = test();
+        assert_eq!(code, 0, "{said}");
+        assert!(said.contains("queued as 42"), "{said}");
+        let lines = server.heard.lock().unwrap().last().cloned();
+        assert!(
+            lines.is_none_or(|lines| lines.iter().any(|line| line == "RCPT TO:<me@example.org>"))
+        );
+    }
 }
 
 /// Sends a message to a service that answers so, and gives back what it got.

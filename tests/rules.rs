@@ -560,6 +560,7 @@ fn the_schema_accepts_what_the_reader_accepts_and_sees_mistakes_of_form() {
         "continue-yes.yaml",
         "hours-same.yaml",
         "hours-to-24.yaml",
+        "notify-mail-open.yaml",
         "retry-waiting.yaml",
         "server-dash.yaml",
         "url-page.yaml",

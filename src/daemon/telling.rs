@@ -325,6 +325,9 @@ pub fn address(target: &NotifyTarget) -> Result<Address, NotSent> {
         url: target.url.as_ref().map(read).transpose()?,
         token: target.token.as_ref().map(read).transpose()?,
         to: target.to.clone(),
+        from: target.from.clone(),
+        username: target.username.clone(),
+        password: target.password.as_ref().map(read).transpose()?,
         method: target.method.clone(),
         headers: target
             .headers

@@ -34,13 +34,16 @@ pub enum Service {
     Slack,
     /// Apprise API: `url` is `.../notify/KEY`.
     Apprise,
+    /// E-mail: `url` is a mail server's, `from` and `to` are addresses, `username` and `password` a
+    /// log-in.
+    Email,
     /// Any other: `url`, `method`, `headers` and a `body` template.
     Webhook,
 }
 
 impl Service {
     /// All of them, in the order of the documentation.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Ntfy,
         Self::Gotify,
         Self::Bark,
@@ -49,6 +52,7 @@ impl Service {
         Self::Discord,
         Self::Slack,
         Self::Apprise,
+        Self::Email,
         Self::Webhook,
     ];
 
@@ -64,8 +68,83 @@ impl Service {
             Self::Discord => "discord",
             Self::Slack => "slack",
             Self::Apprise => "apprise",
+            Self::Email => "email",
             Self::Webhook => "webhook",
         }
+    }
+}
+
+/// How a conversation with a mail server is kept from others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MailSafety {
+    /// Encrypted from the start: `smtps://`.
+    Tls,
+    /// Encrypted before anything is said, or broken off: `starttls://`.
+    StartTls,
+    /// Not at all: `smtp://`.
+    None,
+}
+
+/// A mail server that takes messages.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MailServer {
+    /// How it is spoken with.
+    pub safety: MailSafety,
+    /// Its name or IP address.
+    pub host: String,
+    /// Its port.
+    pub port: u16,
+}
+
+impl MailServer {
+    /// What is wrong with a password for a server that is open.
+    pub const OPEN: &str = "the password would cross the network for all to read";
+
+    /// Whether what is said to it crosses a network in clear.
+    #[must_use]
+    pub fn is_open(&self) -> bool {
+        let here = self.host == "localhost"
+            || self.host.parse::<core::net::IpAddr>().is_ok_and(|ip| ip.is_loopback());
+        self.safety == MailSafety::None && !here
+    }
+}
+
+impl std::str::FromStr for MailServer {
+    type Err = &'static str;
+
+    /// Reads `smtps://HOST`, `starttls://HOST` or `smtp://HOST`, with or without a port.
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let (scheme, rest) = text.trim().split_once("://").ok_or("there is no `smtps://` in it")?;
+        let (safety, usual) = match scheme {
+            "smtps" => (MailSafety::Tls, 465),
+            "starttls" => (MailSafety::StartTls, 587),
+            "smtp" => (MailSafety::None, 25),
+            _ => return Err("it begins with `smtps://`, `starttls://` or `smtp://`"),
+        };
+        let rest = rest.strip_suffix('/').unwrap_or(rest);
+        if rest.contains('@') {
+            return Err("it holds no user; give `username` and `password`");
+        }
+        // `[::1]:25`, `::1`, `host:25`.
+        let (host, port) = match rest.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
+            Some((host, port)) => (host, port.strip_prefix(':')),
+            None if rest.matches(':').count() == 1 => {
+                rest.split_once(':').map_or((rest, None), |(host, port)| (host, Some(port)))
+            }
+            None => (rest, None),
+        };
+        let odd = |c: char| c.is_whitespace() || c.is_control() || "/?#[]\\".contains(c);
+        if host.is_empty() || host.contains(odd) {
+            return Err("it names no host");
+        }
+        let port = match port {
+            None => usual,
+            Some(port) => match port.parse() {
+                Ok(port) if port > 0 => port,
+                _ => return Err("its port is none"),
+            },
+        };
+        Ok(Self { safety, host: host.to_owned(), port })
     }
 }
 
@@ -183,6 +262,38 @@ mod tests {
 
     fn message() -> Message {
         Message { title: "a \"b\"".to_owned(), text: "1\n2".to_owned(), bad: true }
+    }
+
+    #[test]
+    fn mail_servers_are_read_with_their_usual_ports() {
+        let read = |text: &str| text.parse::<MailServer>();
+        for (text, safety, host, port, open) in [
+            ("smtps://mail.example", MailSafety::Tls, "mail.example", 465, false),
+            ("starttls://mail.example/", MailSafety::StartTls, "mail.example", 587, false),
+            ("smtp://mail.example", MailSafety::None, "mail.example", 25, true),
+            ("smtp://localhost:2525", MailSafety::None, "localhost", 2525, false),
+            ("smtp://127.0.0.1", MailSafety::None, "127.0.0.1", 25, false),
+            ("smtp://[::1]:26", MailSafety::None, "::1", 26, false),
+            ("smtps://[2001:db8::1]", MailSafety::Tls, "2001:db8::1", 465, false),
+        ] {
+            let server = read(text).unwrap();
+            assert_eq!((server.safety, server.host.as_str(), server.port), (safety, host, port));
+            assert_eq!(server.is_open(), open, "{text}");
+        }
+        for text in [
+            "mail.example",
+            "https://mail.example",
+            "smtps://",
+            "smtps://:465",
+            "smtps://a b",
+            "smtps://me:hunter2@mail.example",
+            "smtps://mail.example:0",
+            "smtps://mail.example:smtp",
+            "smtps://mail.example/inbox",
+            "smtps://[::1",
+        ] {
+            assert!(!read(text).unwrap_err().contains("hunter2"), "{text}");
+        }
     }
 
     #[test]

@@ -3,6 +3,7 @@
 //! Knows nothing of the daemon: `daemon::telling` makes notices of events and sends what is due.
 
 mod group;
+mod mail;
 mod service;
 
 pub use group::{Lasts, Mailbox, Notice, Pace};

@@ -25,8 +25,14 @@ pub struct Address {
     pub url: Option<SecretString>,
     /// A token or key.
     pub token: Option<SecretString>,
-    /// A chat.
-    pub to: Option<String>,
+    /// A chat, or addresses of mail.
+    pub to: Vec<String>,
+    /// For mail: the sender.
+    pub from: Option<String>,
+    /// For mail: who logs in.
+    pub username: Option<String>,
+    /// For mail: with what.
+    pub password: Option<SecretString>,
     /// For a webhook: `GET`, `POST`, `PUT` or `PATCH`.
     pub method: String,
     /// For a webhook.
@@ -46,7 +52,7 @@ pub struct NotSent {
 }
 
 impl NotSent {
-    fn new(why: impl Into<String>) -> Self {
+    pub(super) fn new(why: impl Into<String>) -> Self {
         Self { why: why.into(), wait: None }
     }
 }
@@ -91,7 +97,7 @@ impl Courier {
             .redirect(reqwest::redirect::Policy::none())
             .connect_timeout(CONNECT)
             .build();
-        client.map(Self).map_err(|error| NotSent::new(cause(&error)))
+        client.map(Self).map_err(|error| NotSent::new(causes(&error)))
     }
 
     /// Sends a message; tells what the service answered.
@@ -100,7 +106,14 @@ impl Courier {
     ///
     /// Why it did not arrive, or may not have.
     pub async fn send(&self, address: &Address, message: &Message) -> Result<String, NotSent> {
-        send(&self.0, address, message).await
+        match address.service {
+            Service::Email => {
+                let clean = |text| printable(&without_secrets(address, text)).into_owned();
+                let sent = super::mail::send(address, message).await;
+                sent.map(clean).map_err(|error| NotSent { why: clean(error.why), ..error })
+            }
+            _ => send(&self.0, address, message).await,
+        }
     }
 }
 
@@ -117,7 +130,7 @@ async fn send(
         call = call.header(name, value);
     }
     // The address may be the secret itself.
-    let clean = |error: reqwest::Error| NotSent::new(cause(&error.without_url()));
+    let clean = |error: reqwest::Error| NotSent::new(causes(&error.without_url()));
     let mut answer = call.send().await.map_err(clean)?;
     let status = answer.status().as_u16();
     let retry_after = answer
@@ -145,9 +158,9 @@ async fn send(
 }
 
 /// An error with its causes, each said once.
-fn cause(error: &reqwest::Error) -> String {
+pub(super) fn causes(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
-    let mut inner = std::error::Error::source(error);
+    let mut inner = error.source();
     while let Some(error) = inner {
         let more = error.to_string();
         if !text.contains(&more) {
@@ -227,7 +240,7 @@ fn request(address: &Address, message: &Message) -> Result<Request, NotSent> {
         }
         Service::Telegram => {
             let server = if address.url.is_some() { url()? } else { "https://api.telegram.org" };
-            let to = address.to.as_deref();
+            let to = address.to.first();
             let to = to.ok_or_else(|| NotSent::new("the target does not say whom it goes `to`"))?;
             let body = json!({
                 "chat_id": to,
@@ -252,6 +265,7 @@ fn request(address: &Address, message: &Message) -> Result<Request, NotSent> {
             Request::json(url()?.to_owned(), &body)
         }
         Service::Webhook => webhook(address, message)?,
+        Service::Email => return Err(NotSent::new("mail is no request")),
     })
 }
 
@@ -314,7 +328,7 @@ fn said(body: &str) -> String {
 
 /// Takes out whatever secret the service repeats.
 fn without_secrets(address: &Address, text: String) -> String {
-    let secrets = address.url.iter().chain(&address.token);
+    let secrets = address.url.iter().chain(&address.token).chain(&address.password);
     let secrets = secrets.chain(address.headers.iter().map(|(_, value)| value));
     let mut text = text;
     for secret in secrets {

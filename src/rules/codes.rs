@@ -66,7 +66,7 @@ codes! {
     InvalidTimezone "invalid-timezone" Error "not an IANA time zone";
     InvalidHours "invalid-hours" Error "not hours of the day";
     InvalidUrl "invalid-url" Error "not an address of a server";
-    InvalidAddress "invalid-address" Error "not an address to listen on";
+    InvalidAddress "invalid-address" Error "not an address to listen on, or of mail";
     OpenListener "open-listener" Error "an address that everyone reaches, without a token";
     UrlCredentials "url-credentials" Error "a user or password inside a URL";
     UnknownValue "unknown-value" Error "a word that the key does not take";

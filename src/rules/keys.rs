@@ -172,19 +172,26 @@ pub(super) const NOTIFY: &[Key] = &[
     key(
         "service",
         Form::Word(SERVICES),
-        "What takes the messages: `ntfy`, `gotify`, `bark`, `serverchan`, `telegram`, `discord`, `slack`, `apprise` or any `webhook`.",
+        "What takes the messages: `ntfy`, `gotify`, `bark`, `serverchan`, `telegram`, `discord`, `slack`, `apprise`, `email` or any `webhook`.",
     ),
     key(
         "url",
         Form::Address,
-        "Where messages go: the topic of ntfy, the server of Gotify, the server and device key of Bark, the webhook of Discord, Slack or another, the `/notify/KEY` of Apprise; as text, or where to read it from.",
+        "Where messages go: the topic of ntfy, the server of Gotify, the server and device key of Bark, the webhook of Discord, Slack or another, the `/notify/KEY` of Apprise, the mail server (`smtps://HOST`, `starttls://HOST`, or `smtp://HOST` without encryption); as text, or where to read it from.",
     ),
     key(
         "token",
         Form::Secret,
         "The access token of ntfy, the application's of Gotify, the send key of ServerChan, the bot's of Telegram, or where to read it from.",
     ),
-    key("to", Form::Text, "The chat of Telegram, by number or `@name`."),
+    key(
+        "to",
+        Form::Texts,
+        "The chat of Telegram, by number or `@name`; of e-mail the addresses, one or a list.",
+    ),
+    key("from", Form::Text, "The sender of e-mail, such as `taskwarden@example.org`."),
+    key("username", Form::Text, "Who logs in at the mail server."),
+    key("password", Form::Secret, "With what, or where to read it from."),
     key("method", Form::Word(super::notify::METHODS), "The method of a webhook; default `POST`."),
     key("headers", Form::Headers, "The headers of a webhook: text, or where to read it from."),
     key(
@@ -212,8 +219,18 @@ pub(super) const NOTIFY: &[Key] = &[
     key("timezone", Form::Text, "The IANA time zone that `digest` speaks of; default UTC."),
 ];
 
-pub(super) const SERVICES: &[&str] =
-    &["ntfy", "gotify", "bark", "serverchan", "telegram", "discord", "slack", "apprise", "webhook"];
+pub(super) const SERVICES: &[&str] = &[
+    "ntfy",
+    "gotify",
+    "bark",
+    "serverchan",
+    "telegram",
+    "discord",
+    "slack",
+    "apprise",
+    "email",
+    "webhook",
+];
 
 pub(super) const LISTEN: &[Key] = &[
     key(

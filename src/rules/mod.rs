@@ -146,7 +146,7 @@ impl Config {
         let listen = self.listen.iter().flat_map(|listen| &listen.token);
         let notify = self.notify.iter().flat_map(|target| {
             let headers = target.headers.iter().map(|(_, value)| value);
-            target.url.iter().chain(&target.token).chain(headers)
+            target.url.iter().chain(&target.token).chain(&target.password).chain(headers)
         });
         servers.chain(listen).chain(notify)
     }

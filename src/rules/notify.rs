@@ -12,7 +12,7 @@ use super::reader::{At, Bound, Fields, Place, Reader, shorten};
 use super::servers::{SecretRef, first_key};
 use super::yaml::Value;
 use super::{values, yaml};
-use crate::engine::message::{Service, Topic, check_template};
+use crate::engine::message::{MailServer, Service, Topic, check_template};
 use crate::engine::schedule::Schedule;
 
 const LONGEST: Duration = Duration::from_secs(7 * 86_400);
@@ -30,8 +30,14 @@ pub struct NotifyTarget {
     pub url: Option<SecretRef>,
     /// A token or key.
     pub token: Option<SecretRef>,
-    /// A chat.
-    pub to: Option<String>,
+    /// A chat, or addresses of mail.
+    pub to: Vec<String>,
+    /// The sender of mail.
+    pub from: Option<String>,
+    /// Who logs in at a mail server.
+    pub username: Option<String>,
+    /// With what.
+    pub password: Option<SecretRef>,
     /// The method of a webhook.
     pub method: String,
     /// The headers of a webhook.
@@ -51,7 +57,8 @@ pub struct NotifyTarget {
 }
 
 /// The keys that only some services have.
-pub(super) const OF_SOME: &[&str] = &["url", "token", "to", "method", "headers", "body"];
+pub(super) const OF_SOME: &[&str] =
+    &["url", "token", "to", "from", "username", "password", "method", "headers", "body"];
 
 /// The keys that a service needs and those that it may have, of those that not all have.
 pub(super) fn wants(service: Service) -> (&'static [&'static str], &'static [&'static str]) {
@@ -61,6 +68,7 @@ pub(super) fn wants(service: Service) -> (&'static [&'static str], &'static [&'s
         Service::Bark | Service::Discord | Service::Slack | Service::Apprise => (&["url"], &[]),
         Service::ServerChan => (&["token"], &["url"]),
         Service::Telegram => (&["token", "to"], &["url"]),
+        Service::Email => (&["url", "from", "to"], &["username", "password"]),
         Service::Webhook => (&["url"], &["method", "headers", "body"]),
     }
 }
@@ -119,7 +127,10 @@ impl Reader<'_> {
         };
         let url = fields.get("url").map(|at| self.notify_url(at, service));
         let token = fields.get("token").map(|at| self.secret(at));
-        let to = fields.get("to").map(|at| self.text(at).map(str::to_owned));
+        let to = fields.get("to").map(|at| self.recipients(at, service));
+        let from = fields.get("from").map(|at| self.mail_address(at));
+        let username = fields.get("username").map(|at| self.text(at).map(str::to_owned));
+        let password = fields.get("password").map(|at| self.secret(at));
         let method = fields.get("method").map(|at| {
             let words: Vec<(&str, &str)> = METHODS.iter().map(|word| (*word, *word)).collect();
             self.word(at, &words).map(str::to_owned)
@@ -145,6 +156,44 @@ impl Reader<'_> {
         let zone = fields.get("timezone").map(|at| self.timezone(at));
         let digest = fields.get("digest").map(|at| self.schedule(at));
         let service = service?;
+        let whole = self.fits(service, fields, start);
+        // What is there and cannot be read makes the target unusable.
+        let url = unwrapped(url)?;
+        let token = unwrapped(token)?;
+        let to = unwrapped(to)?.unwrap_or_default();
+        let from = unwrapped(from)?;
+        let username = unwrapped(username)?;
+        let password = unwrapped(password)?;
+        let headers = unwrapped(headers)?.unwrap_or_default();
+        let (method, body) = (unwrapped(method)?, unwrapped(body)?);
+        let zone = unwrapped(zone)?.unwrap_or(TimeZone::UTC);
+        let digest = unwrapped(digest)?.and_then(Bound::value);
+        if !whole || self.open_log_in(fields, url.as_ref()) {
+            return None;
+        }
+        Some(NotifyTarget {
+            name: name?,
+            service,
+            url,
+            token,
+            to,
+            from,
+            username,
+            password,
+            method: method.unwrap_or_else(|| "POST".to_owned()),
+            headers,
+            body,
+            events: events?,
+            wait: wait?,
+            interval: interval?,
+            repeat: repeat?,
+            digest: digest.map(|(text, cron)| Schedule { text, cron, zone, catch_up: false }),
+        })
+    }
+
+    /// Whether all is there that the service needs; what is missing and what has no meaning for it is
+    /// reported.
+    fn fits(&mut self, service: Service, fields: &Fields<'_>, start: Span) -> bool {
         let (needed, allowed) = wants(service);
         for key in needed.iter().filter(|key| fields.get(key).is_none()) {
             let message = format!("`{}` needs a `{key}`", service.as_str());
@@ -159,46 +208,72 @@ impl Reader<'_> {
                 self.report(Code::ConflictingKeys, at.key_span, message).help("drop it");
             }
         }
-        // What is there and cannot be read makes the target unusable.
-        let url = unwrapped(url)?;
-        let token = unwrapped(token)?;
-        let to = unwrapped(to)?;
-        let headers = unwrapped(headers)?.unwrap_or_default();
-        let (method, body) = (unwrapped(method)?, unwrapped(body)?);
-        let zone = unwrapped(zone)?.unwrap_or(TimeZone::UTC);
-        let digest = unwrapped(digest)?.and_then(Bound::value);
-        if needed.iter().any(|key| fields.get(key).is_none()) {
-            return None;
+        for (one, other) in [("username", "password"), ("password", "username")] {
+            if let Some(at) = fields.get(one)
+                && fields.get(other).is_none()
+            {
+                self.report(Code::MissingKey, at.key_span, format!("there is no `{other}`"))
+                    .help("a log-in takes `username` and `password`; drop both for none");
+            }
         }
-        Some(NotifyTarget {
-            name: name?,
-            service,
-            url,
-            token,
-            to,
-            method: method.unwrap_or_else(|| "POST".to_owned()),
-            headers,
-            body,
-            events: events?,
-            wait: wait?,
-            interval: interval?,
-            repeat: repeat?,
-            digest: digest.map(|(text, cron)| Schedule { text, cron, zone, catch_up: false }),
-        })
+        needed.iter().all(|key| fields.get(key).is_some())
+    }
+
+    /// Whether a password would go in clear to a mail server elsewhere, which is reported.
+    fn open_log_in(&mut self, fields: &Fields<'_>, url: Option<&SecretRef>) -> bool {
+        let Some(at) = fields.get("password") else { return false };
+        let Some(SecretRef::Literal(text)) = url else { return false };
+        let open = text.expose_secret().parse().is_ok_and(|server: MailServer| server.is_open());
+        if open {
+            self.report(Code::ConflictingKeys, at.key_span, MailServer::OPEN)
+                .help("write `starttls://` or `smtps://` in the `url`");
+        }
+        open
     }
 
     fn notify_url(&mut self, at: At<'_>, service: Option<Service>) -> Option<SecretRef> {
         // To these the address is no secret: there is a token beside it.
-        let open =
-            matches!(service, Some(Service::Gotify | Service::ServerChan | Service::Telegram));
+        let open = matches!(
+            service,
+            Some(Service::Gotify | Service::ServerChan | Service::Telegram | Service::Email)
+        );
         let url = if open { self.quiet_secret(at)? } else { self.secret(at)? };
-        if let SecretRef::Literal(text) = &url
-            && let Err(fault) = values::web_address(text.expose_secret())
-        {
-            self.fault(at, fault);
-            return None;
+        if let SecretRef::Literal(text) = &url {
+            let text = text.expose_secret();
+            let read = match service {
+                Some(Service::Email) => text.parse::<MailServer>().map(drop).map_err(|why| {
+                    let message = format!("not the address of a mail server: {why}");
+                    values::Fault::new(Code::InvalidUrl, 0..text.len(), message).help(
+                        "write it like `smtps://mail.example` or `starttls://mail.example:587`",
+                    )
+                }),
+                _ => values::web_address(text),
+            };
+            if let Err(fault) = read {
+                self.fault(at, fault);
+                return None;
+            }
         }
         Some(url)
+    }
+
+    /// One chat, or addresses of mail.
+    fn recipients(&mut self, at: At<'_>, service: Option<Service>) -> Option<Vec<String>> {
+        if service == Some(Service::Email) {
+            return self.list(at, Self::mail_address);
+        }
+        self.text(at).map(|text| vec![text.to_owned()])
+    }
+
+    fn mail_address(&mut self, at: At<'_>) -> Option<String> {
+        let text = self.text(at)?;
+        if text.parse::<lettre::message::Mailbox>().is_err() {
+            let message = format!("`{}` is no address of mail", shorten(text));
+            self.report(Code::InvalidAddress, at.span, message)
+                .help("write it like `me@example.org` or `Me <me@example.org>`");
+            return None;
+        }
+        Some(text.to_owned())
     }
 
     /// A text that is not shown again, and that no one is warned of.

@@ -219,10 +219,18 @@ fn target() -> Value {
                 "properties": { "service": { "const": service.as_str() } },
                 "required": ["service"],
             },
-            "then": { "required": needed, "not": { "anyOf": odd } },
+            "then": {
+                "required": needed,
+                "not": { "anyOf": odd },
+                "properties": { "url": address(if service == Service::Email { MAIL } else { WEB }) },
+            },
         })
     });
-    target["allOf"] = conditions.collect();
+    let together = [("username", "password"), ("password", "username")];
+    let together = together.map(
+        |(one, other)| json!({ "if": { "required": [one] }, "then": { "required": [other] } }),
+    );
+    target["allOf"] = conditions.chain(together).collect();
     target
 }
 
@@ -253,10 +261,7 @@ fn form(form: Form) -> Value {
             "propertyNames": { "pattern": "^[a-z0-9_]+$" },
             "additionalProperties": one_or_more(&text()),
         }),
-        Form::Address => {
-            let text = json!({ "type": "string", "pattern": r"^https?://[^\s/?#]+([/?#]\S*)?$" });
-            json!({ "anyOf": [text, self::form(Form::Secret)["anyOf"][1]] })
-        }
+        Form::Address => address("[a-z]+"),
         Form::Headers => json!({
             "type": "object",
             "propertyNames": { "pattern": "^[A-Za-z0-9_-]+$" },
@@ -324,6 +329,17 @@ fn form(form: Form) -> Value {
             json!({ "type": "array", "minItems": 1, "items": { "$ref": "#/$defs/group" } })
         }
     }
+}
+
+/// The schemes of addresses that messages go to.
+const WEB: &str = "https?";
+const MAIL: &str = "(smtps?|starttls)";
+
+/// An address with such a scheme, or where to read it from.
+fn address(scheme: &str) -> Value {
+    let text =
+        json!({ "type": "string", "pattern": format!(r"^{scheme}://[^\s/?#]+([/?#]\S*)?$") });
+    json!({ "anyOf": [text, form(Form::Secret)["anyOf"][1]] })
 }
 
 const SHARE: &str = r"\d+\.?\d*\s*%?";
