@@ -159,6 +159,15 @@ pub fn secret_text() -> String {
     })
 }
 
+/// Whether the environment names a proxy that is spoken to over TLS.
+#[must_use]
+pub fn proxy_over_tls() -> bool {
+    ["http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"].iter().any(|name| {
+        std::env::var(name)
+            .is_ok_and(|proxy| proxy.trim().to_ascii_lowercase().starts_with("https:"))
+    })
+}
+
 /// A fresh HTTP client builder; the caller sets timeouts, user agent, proxies and trust.
 #[allow(clippy::disallowed_methods, reason = "this is the place that may build clients")]
 pub fn http_client_builder() -> reqwest::ClientBuilder {

@@ -43,7 +43,7 @@ impl Manager {
 
 fn start(home: &Home) -> Process {
     let mut command: Command = home.taskwarden(&["run"]);
-    command.env("NOTIFY_SOCKET", home.file("notify"));
+    command.env("NOTIFY_SOCKET", home.file("notify")).env("WATCHDOG_USEC", "3000000");
     Process::start(command)
 }
 

@@ -47,14 +47,15 @@ pub(super) fn run(common: &Common, args: &RunArgs) -> Result<Exit, Failure> {
     let ended = runtime.block_on(async {
         let signals = Signals::listen()?;
         let (board, metrics) = (Board::default(), Metrics::new(options.clock.clone()));
+        let followed = FollowedFile::new(&files);
+        let poke = followed.poke();
         let feed = Feed::default();
-        let shown = feed.beside(&board.beside(&options.sink));
+        let shown = feed.beside(&board.beside(&in_passing(&poke, &options.sink)));
         let sink = service::beside(&metrics.beside(&shown));
         let (dir, clock) = (options.state_dir.clone(), options.clock.clone());
         let options = Options { sink: sink.clone(), ..options };
         let daemon = Daemon::new(config, options).map_err(start)?;
-        let followed = FollowedFile::new(&files);
-        let (poke, stopper) = (followed.poke(), daemon.stopper());
+        let stopper = daemon.stopper();
         tokio::spawn(async move {
             signals.until_the_end(&poke).await;
             stopper.send_replace(true);
@@ -77,6 +78,17 @@ pub(super) fn run(common: &Common, args: &RunArgs) -> Result<Exit, Failure> {
     // Not for what hangs all the same, such as a name that is being looked up.
     runtime.shutdown_background();
     ended
+}
+
+/// A sink that has the rules file read in passing whenever a server was looked at.
+fn in_passing(poke: &Poke, sink: &Sink) -> Sink {
+    let (poke, sink) = (poke.clone(), sink.clone());
+    Sink::new(move |event| {
+        if matches!(event, Event::Status(_)) {
+            poke.read_in_passing();
+        }
+        sink.emit(event);
+    })
 }
 
 /// The signals that a daemon heeds. From when this is made on, none of them kills the process.

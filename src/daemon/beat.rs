@@ -26,13 +26,21 @@ impl Beat {
         Self(Arc::new(Mutex::new(monotonic())))
     }
 
-    fn beat(&self) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = monotonic();
+    fn beat(&self, at: Instant) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = at;
+    }
+
+    /// Waits. It beats but once, ahead: a loop that does not wake up when it should is stuck.
+    pub async fn rest(&self, wait: Duration) {
+        let now = monotonic();
+        self.beat(now.checked_add(wait).unwrap_or(now));
+        tokio::time::sleep(wait).await;
     }
 
     /// Whether the loop goes on.
     #[must_use]
     pub fn goes_on(&self) -> bool {
+        // Nothing has elapsed since a moment that lies ahead.
         self.0.lock().unwrap_or_else(PoisonError::into_inner).elapsed() < STUCK
     }
 
@@ -43,7 +51,7 @@ impl Beat {
         let mut tick = std::pin::pin!(tick);
         loop {
             if began.elapsed() < LONGEST_TICK {
-                self.beat();
+                self.beat(monotonic());
             }
             tokio::select! {
                 done = &mut tick => return done,
@@ -72,5 +80,8 @@ mod tests {
         assert!(!beat.goes_on());
         assert_eq!(beat.during(std::future::ready(7)).await, 7);
         assert!(beat.goes_on());
+        *beat.0.lock().unwrap() = long_ago;
+        beat.rest(Duration::from_millis(1)).await;
+        assert!(beat.goes_on(), "it woke up when it should");
     }
 }

@@ -2,19 +2,21 @@
 //!
 //! Folders are watched rather than files, since a file watch goes deaf after a rename; contents are
 //! compared, since reading raises events of its own; and all is read anew now and then without any
-//! event, for file systems that send none. All files are read as one: what is handed out is what
-//! they held together while nothing was written.
+//! event, for file systems that send none: together with the looks at servers, so that nothing wakes
+//! up for it. All files are read as one: what is handed out is what they held together while nothing
+//! was written.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use notify::{RecursiveMode, Watcher as _};
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 
 use super::rules_files::{RulesFiles, Unreadable, folders};
+use crate::ambient::monotonic;
 
 /// How long the files must rest before they are read: editors save in several steps, and people
 /// several files.
@@ -24,7 +26,7 @@ const QUIET: Duration = Duration::from_millis(200);
 /// What the files hold must rest all the same.
 const LONGEST_UNREST: Duration = Duration::from_secs(2);
 
-/// How often the files are read without an event.
+/// How often the files are read without an event, at most; also by itself while one is away.
 const SLOW_READ: Duration = Duration::from_secs(10);
 
 /// Has a followed file read at once.
@@ -32,9 +34,15 @@ const SLOW_READ: Duration = Duration::from_secs(10);
 pub struct Poke {
     events: mpsc::Sender<()>,
     asked: Arc<AtomicBool>,
+    awake: Arc<Notify>,
 }
 
 impl Poke {
+    /// The process is awake anyway: the file is read if it was not for a while.
+    pub fn read_in_passing(&self) {
+        self.awake.notify_one();
+    }
+
     /// Has the file read and handed out, also if nothing in it changed.
     pub fn read_now(&self) {
         self.asked.store(true, Ordering::Release);
@@ -64,6 +72,9 @@ pub struct FollowedFile {
     /// An event came, and the file was not read since; kept here since whoever waits for
     /// [`FollowedFile::changed`] may be called away.
     stirred: bool,
+    read_at: Instant,
+    /// The file or its folder is away, and may be back without any event.
+    away: bool,
     // Dropping it ends the watch.
     watcher: Option<notify::RecommendedWatcher>,
     watched: Vec<PathBuf>,
@@ -74,7 +85,7 @@ impl FollowedFile {
     #[must_use]
     pub fn new(files: &RulesFiles) -> Self {
         let (send, events) = mpsc::channel(1);
-        let poke = Poke { events: send.clone(), asked: Arc::default() };
+        let poke = Poke { events: send.clone(), asked: Arc::default(), awake: Arc::default() };
         // One waiting event says all there is to say, so a full channel is fine.
         let watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
             if event.is_ok_and(|event| !event.kind.is_access()) {
@@ -90,17 +101,19 @@ impl FollowedFile {
             events,
             poke,
             stirred: false,
+            read_at: monotonic(),
+            away: false,
             watcher,
             watched: Vec::new(),
         };
-        followed.watch_folders();
+        followed.away = !followed.watch_folders();
         followed
     }
 
     /// The same as if no file system sent events, reading every `slow_read`.
     #[must_use]
     pub fn without_events(files: &RulesFiles, slow_read: Duration) -> Self {
-        Self { watcher: None, slow_read, ..Self::new(files) }
+        Self { watcher: None, away: true, slow_read, ..Self::new(files) }
     }
 
     /// A handle that has the file read at once.
@@ -116,8 +129,15 @@ impl FollowedFile {
         loop {
             // A missing sender cannot be: `self` holds one.
             if !self.stirred {
-                let event = tokio::time::timeout(self.slow_read, self.events.recv()).await;
-                self.stirred = matches!(event, Ok(Some(())));
+                tokio::select! {
+                    event = self.events.recv() => self.stirred = event.is_some(),
+                    () = tokio::time::sleep(self.slow_read), if self.away => {}
+                    () = self.poke.awake.notified() => {
+                        if self.read_at.elapsed() < self.slow_read {
+                            continue;
+                        }
+                    }
+                }
             }
             let mut rested = false;
             if self.stirred {
@@ -145,24 +165,27 @@ impl FollowedFile {
 
     /// Reads the files, whose folders are watched from before on.
     fn read(&mut self) -> (Result<RulesFiles, Unreadable>, Option<[u8; 32]>) {
-        self.watch_folders();
+        let mut watching = self.watch_folders();
         let mut files = RulesFiles::read(&self.path);
         if let Ok(read) = &files
             && read.patterns != self.patterns
         {
             self.patterns.clone_from(&read.patterns);
-            self.watch_folders();
+            watching = self.watch_folders();
             files = RulesFiles::read(&self.path);
         }
+        self.read_at = monotonic();
+        self.away = !watching || files.is_err();
         let seen = files.as_ref().ok().map(RulesFiles::digest);
         (files, seen)
     }
 
     /// Watches the folders that the files are in or may come to be in and, where one is a link, the
-    /// folder of what it points to. A folder that was removed and made again must be watched anew;
-    /// while it is away, the nearest one above it that is there tells of its coming.
-    fn watch_folders(&mut self) {
-        let Some(watcher) = &mut self.watcher else { return };
+    /// folder of what it points to; tells whether that can be done. A folder that was removed and made
+    /// again must be watched anew; while it is away, the nearest one above it that is there tells of
+    /// its coming.
+    fn watch_folders(&mut self) -> bool {
+        let Some(watcher) = &mut self.watcher else { return false };
         let parent = |path: &Path| path.parent().unwrap_or(Path::new("")).to_owned();
         let mut wanted = vec![parent(&self.path)];
         wanted.extend(self.path.canonicalize().iter().map(|real| parent(real)));
@@ -177,9 +200,11 @@ impl FollowedFile {
         for old in &self.watched {
             let _ = watcher.unwatch(old);
         }
+        let count = wanted.len();
         self.watched = wanted
             .into_iter()
             .filter(|folder| watcher.watch(folder, RecursiveMode::NonRecursive).is_ok())
             .collect();
+        self.watched.len() == count
     }
 }

@@ -25,7 +25,7 @@ use crate::rules::{
     AuthConfig, Config, Finding, Loaded, Retention, SecretRef, ServerConfig, Severity,
 };
 use crate::store::{Keep, OpenError, Pruned, Store, StoreError, WriteBatch};
-use crate::telemetry::{Event, Sink};
+use crate::telemetry::{Event, Sink, service};
 use crate::upstream::{Auth, BuildError, Client, ClientSettings, SecretError, SecretSource};
 
 /// How long the loops have to end when the daemon is told to. They let go of a call in flight
@@ -36,10 +36,16 @@ const GRACE: Duration = Duration::from_secs(9);
 /// How often it is tried again to begin with a server whose memory could not be read.
 const START_AGAIN: Duration = Duration::from_secs(10);
 
-/// How often it is told that all loops go on.
-const PULSE: Duration = Duration::from_secs(3);
+/// How often it is told that all loops go on, of the time after which nobody hopes for it any more.
+const PULSES: u32 = 3;
 
-/// How often old rows are taken out of the store, from the start on.
+/// However short that time.
+const SHORTEST_PULSE: Duration = Duration::from_millis(100);
+
+/// When old rows are first taken out of the store: after the first looks, which matter more.
+const PRUNE_FIRST: Duration = Duration::from_secs(5);
+
+/// How often that is done again.
 const PRUNE_EVERY: Duration = Duration::from_secs(3600);
 
 /// The server under which the daemon's own doings stand in the audit log.
@@ -221,11 +227,13 @@ impl Daemon {
             self.stop.subscribe(),
         ));
         let mut stop = self.stop.subscribe();
-        let mut prune = tokio::time::interval(self.options.real(PRUNE_EVERY));
-        prune.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut prune = Box::pin(tokio::time::sleep(self.options.real(PRUNE_FIRST)));
         let mut again = tokio::time::interval(START_AGAIN);
         again.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        let mut pulse = tokio::time::interval(PULSE);
+        let patience = service::patience();
+        let mut pulse = tokio::time::interval(
+            patience.map_or(PRUNE_EVERY, |patience| (patience / PULSES).max(SHORTEST_PULSE)),
+        );
         pulse.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             let waiting = self.loops.len() < self.config.servers.len();
@@ -241,12 +249,13 @@ impl Daemon {
                     self.options.sink.emit(&Event::LoopDied { server });
                 }
                 _ = again.tick(), if waiting => self.start_missing(),
-                _ = pulse.tick() => {
+                _ = pulse.tick(), if patience.is_some() => {
                     if self.loops.values().all(|one| one.beat.goes_on()) {
                         self.options.sink.emit(&Event::Alive);
                     }
                 }
-                _ = prune.tick() => {
+                () = &mut prune => {
+                    prune.set(tokio::time::sleep(self.options.real(PRUNE_EVERY)));
                     // Beside this loop, which must hear of a stop or a reload meanwhile.
                     tokio::spawn(prune_store(
                         self.store.clone(),
@@ -396,7 +405,10 @@ impl Daemon {
 
     /// What changed, or why the files cannot be used.
     async fn take_over(&mut self, path: &str, files: &RulesFiles) -> Result<String, String> {
-        let loaded = files.load();
+        // Thousands of rules take their time, which is not taken from the loops.
+        let files = files.clone();
+        let load = tokio::task::spawn_blocking(move || files.load());
+        let loaded = load.await.map_err(|error| error.to_string())?;
         let Some(config) = loaded.config else {
             return Err(one_line_each(&loaded));
         };
@@ -670,28 +682,23 @@ fn one_line_each(loaded: &Loaded) -> String {
 /// What differs between two configurations, in words; empty when they mean the same.
 fn differences(old: &Config, new: &Config) -> String {
     let mut parts = Vec::new();
-    let names = |rules: &[Rule]| -> Vec<String> {
-        rules.iter().map(|rule| rule.name.to_string()).collect()
+    let by_name = |config: &'_ Config| -> BTreeMap<RuleName, String> {
+        let rules = config.rules.rules.iter();
+        rules.map(|rule| (rule.name.clone(), format!("{rule:?}"))).collect()
     };
-    let (before, after) = (names(&old.rules.rules), names(&new.rules.rules));
-    let quoted = |names: Vec<&String>| {
-        names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")
+    let (before, after) = (by_name(old), by_name(new));
+    let in_order = |rules: &'_ [Rule], wanted: &dyn Fn(&RuleName) -> bool| -> Vec<String> {
+        let names = rules.iter().map(|rule| &rule.name).filter(|name| wanted(name));
+        names.map(|name| format!("`{name}`")).collect()
     };
-    let added: Vec<&String> = after.iter().filter(|name| !before.contains(name)).collect();
-    let removed: Vec<&String> = before.iter().filter(|name| !after.contains(name)).collect();
-    let changed: Vec<&String> = after
-        .iter()
-        .filter(|name| {
-            let find = |rules: &[Rule]| {
-                let rule = rules.iter().find(|rule| rule.name.as_str() == name.as_str());
-                rule.map(|rule| format!("{rule:?}"))
-            };
-            before.contains(name) && find(&old.rules.rules) != find(&new.rules.rules)
-        })
-        .collect();
+    let added = in_order(&new.rules.rules, &|name| !before.contains_key(name));
+    let removed = in_order(&old.rules.rules, &|name| !after.contains_key(name));
+    let changed = in_order(&new.rules.rules, &|name| {
+        before.get(name).is_some_and(|rule| after.get(name) != Some(rule))
+    });
     for (word, names) in [("added", added), ("changed", changed), ("removed", removed)] {
         if !names.is_empty() {
-            parts.push(format!("{word} {}", quoted(names)));
+            parts.push(format!("{word} {}", names.join(", ")));
         }
     }
     if old.servers != new.servers {

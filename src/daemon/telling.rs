@@ -138,24 +138,18 @@ impl Telling {
         speed: f64,
         mut stop: watch::Receiver<bool>,
     ) {
-        let courier = match Courier::new() {
-            Ok(courier) => courier,
-            Err(error) => {
-                let (target, error) = ("every target".to_owned(), error.to_string());
-                sink.emit(&Event::NotTold { target, error });
-                return;
-            }
-        };
+        // Made when there is something to carry: it reads the system's certificates.
+        let mut courier = None;
         let mut calls: JoinSet<(String, Result<String, NotSent>)> = JoinSet::new();
         loop {
             self.tell_digests(&store, clock.now()).await;
             let written = self.write(&store).await;
             for (name, address, message) in self.due(clock.now()) {
-                let courier = courier.clone();
+                let courier = courier.get_or_insert_with(Courier::new).clone();
                 calls.spawn(async move {
-                    let said = match address {
-                        Ok(address) => courier.send(&address, &message).await,
-                        Err(error) => Err(error),
+                    let said = match (courier, address) {
+                        (Ok(courier), Ok(address)) => courier.send(&address, &message).await,
+                        (Err(error), _) | (_, Err(error)) => Err(error),
                     };
                     (name, said)
                 });

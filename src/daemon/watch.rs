@@ -2,7 +2,6 @@
 //! delays nobody else.
 
 use std::collections::{BTreeMap, HashMap};
-use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,7 +19,7 @@ use crate::engine::memory::{Memory, Snapshot};
 use crate::engine::observe::{Look, Observer, QueueSample, Sampler};
 use crate::engine::rule::{Action, Mode, RuleSet};
 use crate::engine::task::{Flavour, Kind, RuleName, ServerName};
-use crate::store::{AuditFilter, OpenError, Store, WriteBatch};
+use crate::store::{OpenError, Store, WriteBatch};
 use crate::telemetry::status::{Away, ServerStatus};
 use crate::telemetry::{Event, Sink};
 use crate::upstream::{self, Client};
@@ -148,20 +147,10 @@ impl Watch {
         memory.restore(reader.load(&settings.server)?);
         let mut observer = Observer::default();
         observer.restore(reader.last_seen(&settings.server)?);
-        let mut open = HashMap::new();
-        let unsettled = AuditFilter {
-            server: Some(settings.server.clone()),
-            mode: Some(Mode::Live),
-            outcomes: vec![Outcome::Planned, Outcome::Accepted, Outcome::Unknown],
-            ..AuditFilter::default()
-        };
-        let awaited = memory.pending_intents();
-        reader.audit_each(&unsettled, |row| {
-            if awaited.contains(&row.id) {
-                open.insert(row.id, row);
-            }
-            ControlFlow::Continue(())
-        })?;
+        let open = reader.audit_rows_of(&memory.pending_intents())?;
+        let unsettled = [Outcome::Planned, Outcome::Accepted, Outcome::Unknown];
+        let open = open.into_iter().filter(|row| unsettled.contains(&row.outcome));
+        let open = open.map(|row| (row.id, row)).collect();
         let login_memory = reader.server_state(&settings.server)?;
         if let Some(state) = &login_memory
             && let Ok(state) = serde_json::from_value(state.clone())
@@ -229,7 +218,7 @@ impl Watch {
             };
             let wait = wait.div_f64(self.speed.max(f64::MIN_POSITIVE));
             let request = tokio::select! {
-                () = beat.during(tokio::time::sleep(wait)) => None,
+                () = beat.rest(wait) => None,
                 _ = self.stop.wait_for(|stop| *stop) => return,
                 Some(request) = self.orders.recv() => Some(request),
                 // New rules are tried at once.

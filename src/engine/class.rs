@@ -9,10 +9,13 @@ use std::fmt;
 use std::str::FromStr;
 use std::sync::{Arc, LazyLock, OnceLock};
 
+use aho_corasick::AhoCorasick;
 use regex::{Captures, Regex, bytes};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::needles::needles;
+use super::pattern::Pattern;
 use super::task::{Flavour, State};
 
 /// A sort of failure. The named ones are the built-in table's; a rules file may add others.
@@ -176,9 +179,52 @@ struct Entry {
     class: Class,
     retry: Retry,
     pattern: &'static str,
-    /// Compiled when a text first gets this far: together they take some 20 ms, which no start and
-    /// no `--help` should wait for.
+    /// Compiled when a text first gets this far: all of them would take some 20 ms and megabytes.
     compiled: OnceLock<bytes::Regex>,
+}
+
+/// The built-in table.
+struct Builtin {
+    entries: Vec<Entry>,
+    /// Finds texts without which entries cannot match.
+    needles: AhoCorasick,
+    /// The entry of each of those texts.
+    entry_of: Vec<usize>,
+    /// The entries that can match without any.
+    unfiltered: Vec<bool>,
+}
+
+impl Builtin {
+    #[expect(clippy::expect_used, reason = "the table is a constant, and a test reads all of it")]
+    fn new(entries: Vec<Entry>) -> Self {
+        let (mut texts, mut entry_of, mut unfiltered) = (Vec::new(), Vec::new(), Vec::new());
+        for (index, entry) in entries.iter().enumerate() {
+            let hir = regex_syntax::ParserBuilder::new()
+                .unicode(false)
+                .utf8(false)
+                .build()
+                .parse(&expand(entry.pattern))
+                .expect("the table's patterns");
+            let found = needles(&hir);
+            unfiltered.push(found.is_none());
+            for text in found.into_iter().flatten() {
+                texts.push(text);
+                entry_of.push(index);
+            }
+        }
+        let needles = AhoCorasick::new(&texts).expect("few texts");
+        Self { entries, needles, entry_of, unfiltered }
+    }
+
+    /// The first entry that matches a text in lower case.
+    fn find(&self, text: &str) -> Option<&Entry> {
+        let mut may_match = self.unfiltered.clone();
+        for found in self.needles.find_overlapping_iter(text) {
+            may_match[self.entry_of[found.pattern().as_usize()]] = true;
+        }
+        let entries = self.entries.iter().zip(may_match).filter(|(_, may_match)| *may_match);
+        entries.map(|(entry, _)| entry).find(|entry| entry.is_match(text))
+    }
 }
 
 impl Entry {
@@ -200,7 +246,8 @@ impl Entry {
     }
 }
 
-static BUILTIN: LazyLock<Vec<Entry>> = LazyLock::new(|| parse(include_str!("classes.txt")));
+static BUILTIN: LazyLock<Builtin> =
+    LazyLock::new(|| Builtin::new(parse(include_str!("classes.txt"))));
 
 /// How much of an error is looked at. Some drives answer with web pages that hold images.
 const LOOKED_AT: usize = 16 * 1024;
@@ -208,7 +255,7 @@ const LOOKED_AT: usize = 16 * 1024;
 /// The error table: what a rules file adds, then what is built in.
 #[derive(Clone, Debug, Default)]
 pub struct ClassTable {
-    overrides: Vec<(Class, Vec<Regex>)>,
+    overrides: Vec<(Class, Vec<Pattern>)>,
 }
 
 impl ClassTable {
@@ -223,7 +270,7 @@ impl ClassTable {
 
     /// The built-in table behind patterns that are looked at first, in this order.
     #[must_use]
-    pub fn with_overrides(overrides: Vec<(Class, Vec<Regex>)>) -> Self {
+    pub fn with_overrides(overrides: Vec<(Class, Vec<Pattern>)>) -> Self {
         Self { overrides }
     }
 
@@ -266,8 +313,7 @@ impl ClassTable {
 
 /// The entry of the built-in table that decides.
 fn find(error: &str) -> Option<&'static Entry> {
-    let text = readable(error);
-    BUILTIN.iter().find(|entry| entry.is_match(&text))
+    BUILTIN.find(&readable(error))
 }
 
 /// The text as the patterns see it: in lower case, without paths, and behind it the names that
@@ -390,30 +436,45 @@ mod tests {
     #[test]
     fn every_pattern_decides_its_examples() {
         let mut wrong = Vec::new();
-        let mut examples = vec![0; BUILTIN.len()];
+        let mut examples = vec![0; BUILTIN.entries.len()];
         let mut current = None;
         for line in include_str!("classes.txt").lines() {
             if let Some(example) = line.strip_prefix("  = ") {
                 let text = readable(example);
-                let first = BUILTIN.iter().position(|entry| entry.is_match(&text));
+                let first = BUILTIN.entries.iter().position(|entry| entry.is_match(&text));
                 let meant: usize = current.unwrap();
                 examples[meant] += 1;
                 if first != current {
-                    let taken = first.map(|first| BUILTIN[first].pattern);
+                    let taken = first.map(|first| BUILTIN.entries[first].pattern);
                     wrong.push(format!(
                         "{example:?} is for {}, not {taken:?}",
-                        BUILTIN[meant].pattern
+                        BUILTIN.entries[meant].pattern
                     ));
                 }
-            } else if let Some(index) = BUILTIN.iter().position(|entry| entry.pattern == line) {
+            } else if let Some(index) =
+                BUILTIN.entries.iter().position(|entry| entry.pattern == line)
+            {
                 current = Some(index);
             }
         }
-        for (entry, count) in BUILTIN.iter().zip(examples) {
+        for (entry, count) in BUILTIN.entries.iter().zip(examples) {
             assert!(Class::KNOWN.contains(&entry.class), "{}", entry.class);
             assert!(count > 0, "no example: {}", entry.pattern);
         }
         assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    }
+
+    #[test]
+    fn what_is_skipped_does_not_match() {
+        let filtered = BUILTIN.unfiltered.iter().filter(|unfiltered| !**unfiltered).count();
+        assert!(filtered * 10 > BUILTIN.entries.len() * 9, "{filtered} of the entries");
+        let samples = include_str!("class_samples.txt").lines();
+        for line in include_str!("classes.txt").lines().chain(samples) {
+            let text = readable(line.strip_prefix("  = ").unwrap_or(line));
+            let slow = BUILTIN.entries.iter().find(|entry| entry.is_match(&text));
+            let quick = BUILTIN.find(&text);
+            assert_eq!(quick.map(|entry| entry.pattern), slow.map(|entry| entry.pattern), "{text}");
+        }
     }
 
     #[test]
@@ -469,8 +530,11 @@ mod tests {
     #[test]
     fn what_a_rules_file_says_comes_first() {
         let table = ClassTable::with_overrides(vec![
-            ("mine".into(), vec![Regex::new("(?i)moon phase").unwrap()]),
-            (Class::Network, vec![Regex::new("nope").unwrap(), Regex::new("/timeout/").unwrap()]),
+            ("mine".into(), vec![Regex::new("(?i)moon phase").unwrap().into()]),
+            (
+                Class::Network,
+                vec![Regex::new("nope").unwrap().into(), Regex::new("/timeout/").unwrap().into()],
+            ),
         ]);
         let class = |error| table.classify(error, Flavour::AList, State::Failed).to_string();
         assert_eq!(class("wrong Moon Phase, status: 503"), "mine");

@@ -5,7 +5,6 @@ use std::fmt;
 use std::rc::Rc;
 use std::time::Duration;
 
-use globset::GlobSet;
 use jiff::Timestamp;
 use regex::Regex;
 use schemars::JsonSchema;
@@ -14,6 +13,7 @@ use serde::Serialize;
 use super::class::{Class, ClassTable};
 use super::memory::TaskMemory;
 use super::name::{Location, Parts};
+use super::pattern::{Globs, Pattern};
 use super::task::{Flavour, Kind, ServerName, State, Task};
 use super::wait_hint::named_wait;
 
@@ -53,11 +53,11 @@ pub enum Test {
     /// One of these classes of error.
     Class(Vec<Class>),
     /// A text in which at least one of the patterns is found, unanchored.
-    Text(TextField, Vec<Regex>),
+    Text(TextField, Vec<Pattern>),
     /// A path, mount and path together, that a glob matches whole.
-    Path(PathField, GlobSet),
+    Path(PathField, Globs),
     /// A mount that a glob matches whole; a final slash makes no difference.
-    Mount(Side, GlobSet),
+    Mount(Side, Globs),
     /// One of these users.
     Creator(Vec<String>),
     /// One of these roles.
@@ -490,7 +490,7 @@ impl Test {
                 let text = view.text(*field);
                 patterns.iter().any(|pattern| pattern.is_match(text))
             }
-            Self::Path(field, globs) => view.path(*field).is_some_and(|path| globs.is_match(path)),
+            Self::Path(field, globs) => view.path(*field).is_some_and(|path| globs.is_match(&path)),
             Self::Mount(side, globs) => view
                 .location(*side)
                 .is_some_and(|location| globs.is_match(bare_mount(location.mount))),

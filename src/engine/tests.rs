@@ -53,7 +53,7 @@ fn state(state: State) -> Predicate {
 }
 
 fn error(pattern: &str) -> Predicate {
-    leaf("error", Test::Text(TextField::Error, vec![regex::Regex::new(pattern).unwrap()]))
+    leaf("error", Test::Text(TextField::Error, vec![regex::Regex::new(pattern).unwrap().into()]))
 }
 
 fn rule(name: &str, action: Action, condition: Predicate) -> Rule {

@@ -13,6 +13,7 @@ use super::revision::{self, conjuncts};
 use super::rule::Draft;
 use crate::engine::breaker::BreakerKey;
 use crate::engine::class::Class;
+use crate::engine::pattern::Pattern;
 use crate::engine::predicate::{
     Comparison, Leaf, NumberField, PathField, Predicate, Side, SpanField, Test, TextField,
     format_duration,
@@ -621,7 +622,7 @@ fn narrower(narrow: &Leaf, wide: &Leaf) -> bool {
         (Test::Creator(narrow), Test::Creator(wide)) => within(narrow, wide),
         (Test::Role(narrow), Test::Role(wide)) => within(narrow, wide),
         (Test::Text(_, narrow), Test::Text(_, wide)) => {
-            let wide: Vec<&str> = wide.iter().map(regex::Regex::as_str).collect();
+            let wide: Vec<&str> = wide.iter().map(Pattern::as_str).collect();
             narrow.iter().all(|pattern| wide.contains(&pattern.as_str()))
         }
         (Test::Path(..), Test::Path(..)) | (Test::Mount(..), Test::Mount(..)) => {

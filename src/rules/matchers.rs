@@ -1,13 +1,12 @@
 //! The `match` of a rule.
 
-use globset::GlobSet;
-
 use super::codes::Code;
 use super::finding::Span;
 use super::reader::{At, Place, Reader, shorten, suggest};
 use super::values;
 use super::yaml::{Node, Value};
 use crate::engine::class::Class;
+use crate::engine::pattern::Globs;
 use crate::engine::predicate::{
     Comparison, Leaf, NumberField, PathField, Predicate, RoleTest, Side, SpanField, Test,
     TextField, format_duration,
@@ -322,14 +321,15 @@ impl Reader<'_> {
             at.key
         );
         let patterns = self.regexes(at, &help)?;
-        let shown: Vec<String> = patterns.iter().map(|pattern| format!("/{pattern}/")).collect();
+        let shown: Vec<String> =
+            patterns.iter().map(|pattern| format!("/{}/", pattern.as_str())).collect();
         Some((Test::Text(field, patterns), either(&shown)))
     }
 
     fn glob_test(
         &mut self,
         at: At<'_>,
-        test: impl FnOnce(GlobSet) -> Test,
+        test: impl FnOnce(Globs) -> Test,
     ) -> Option<(Test, String)> {
         let (set, texts) = self.globs(at, at.key.ends_with("_mount"))?;
         Some((test(set), either(&texts)))

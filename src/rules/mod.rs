@@ -27,8 +27,6 @@ mod yaml;
 
 use std::path::PathBuf;
 
-use regex::Regex;
-
 pub use codes::{Code, UnknownCode};
 pub use finding::{Finding, Related, Severity, Span};
 pub use listen::ListenConfig;
@@ -40,6 +38,7 @@ pub use servers::{AuthConfig, SecretRef, ServerConfig};
 pub use suggest::{nearest, slip_of};
 
 use crate::engine::class::{Class, ClassTable};
+use crate::engine::pattern::Pattern;
 use crate::engine::rule::{Mode, RuleSet};
 use reader::{At, Fields, Place, Reader, shorten};
 use rule::{Settings, modes};
@@ -380,7 +379,7 @@ impl Reader<'_> {
         }
     }
 
-    fn classes(&mut self, at: At<'_>) -> Vec<(Class, Vec<Regex>)> {
+    fn classes(&mut self, at: At<'_>) -> Vec<(Class, Vec<Pattern>)> {
         let entries = match &at.node.value {
             Value::Map(entries) => entries,
             Value::Null => return Vec::new(),
@@ -422,11 +421,11 @@ impl Reader<'_> {
 }
 
 /// The classes of a file in one form for one meaning.
-fn shown_classes(classes: &[(Class, Vec<Regex>)]) -> String {
+fn shown_classes(classes: &[(Class, Vec<Pattern>)]) -> String {
     // Their order stays: the first class that fits an error has it.
     let shown: Vec<(&str, Vec<&str>)> = classes
         .iter()
-        .map(|(class, patterns)| (class.as_str(), patterns.iter().map(Regex::as_str).collect()))
+        .map(|(class, patterns)| (class.as_str(), patterns.iter().map(Pattern::as_str).collect()))
         .collect();
     format!("{shown:?}")
 }

@@ -2,13 +2,12 @@
 //!
 //! What was seen comes in as values; who asks the servers is `cli`.
 
-use globset::GlobSet;
-
 use super::codes::Code;
 use super::finding::{self, Finding, Span};
 use super::reader::{Reader, shorten};
 use super::yaml::{self, Entry, Node, Value};
 use super::{Loaded, Sources};
+use crate::engine::pattern::Globs;
 use crate::engine::task::{Kind, ServerName};
 
 /// What was seen of a server.
@@ -181,7 +180,7 @@ impl OfRule<'_> {
         self.found.push(finding);
     }
 
-    fn globs(&self, node: &Node) -> Option<GlobSet> {
+    fn globs(&self, node: &Node) -> Option<Globs> {
         let mut reader = Reader::new(self.texts.to_vec(), Vec::new());
         let at = super::reader::At { node, span: node.span, key: "dst_mount", key_span: node.span };
         reader.globs(at, true).map(|(globs, _)| globs)

@@ -7,6 +7,7 @@ use regex_syntax::hir::{Hir, HirKind};
 
 use super::codes::Code;
 use super::values::Fault;
+use crate::engine::pattern::Pattern;
 
 /// The longest pattern, in bytes.
 const LONGEST: usize = 16_384;
@@ -14,8 +15,32 @@ const LONGEST: usize = 16_384;
 /// What a single expression may cost.
 const LARGEST: u64 = 1_000_000;
 
-/// What a regular expression costs to compile, in automaton states more or less.
-pub(super) fn regex_cost(text: &str) -> Result<u64, Fault> {
+/// Up to this cost an expression compiles in less than a few milliseconds, to a small part of the size
+/// at which compiling it is refused.
+const LIGHT: u64 = 10_000;
+
+/// Up to so many bytes in all, a set of globs does the same.
+pub(super) const LIGHT_GLOBS: usize = 1_000;
+
+/// What is known of a regular expression without compiling it.
+#[derive(Clone, Debug)]
+pub(super) struct Weight {
+    /// What it costs to compile, in automaton states more or less.
+    pub(super) cost: u64,
+    hir: Hir,
+}
+
+impl Weight {
+    /// The expression to be compiled later, if it need not be compiled and looked at now.
+    pub(super) fn later(&self, text: &str) -> Option<Pattern> {
+        // One that is never found has no length at all.
+        let may_be_empty = self.hir.properties().minimum_len().is_none_or(|length| length == 0);
+        (self.cost <= LIGHT && !may_be_empty).then(|| Pattern::later(text, &self.hir))
+    }
+}
+
+/// Holds that a text is a regular expression, and an affordable one.
+pub(super) fn weigh(text: &str) -> Result<Weight, Fault> {
     if text.len() > LONGEST {
         return Err(too_long(text));
     }
@@ -24,7 +49,7 @@ pub(super) fn regex_cost(text: &str) -> Result<u64, Fault> {
     if cost > LARGEST {
         return Err(too_large(text, "the expression grows too large".to_owned()));
     }
-    Ok(cost)
+    Ok(Weight { cost, hir })
 }
 
 /// Compiles a regular expression.
@@ -184,7 +209,7 @@ mod tests {
             ("a(?=b)", "(?="),
             ("x{3,2}", "{3,2}"),
         ] {
-            let fault = regex_cost(text).unwrap_err();
+            let fault = weigh(text).unwrap_err();
             let shown = match &text[fault.range.clone()] {
                 // An empty range is the character there.
                 "" => &text[fault.range.start..=fault.range.start],
@@ -193,7 +218,7 @@ mod tests {
             assert_eq!(shown, range, "{text}");
             assert_eq!(fault.code, Code::InvalidRegex);
         }
-        assert!(regex_cost("(\\w{100}){100}").is_err());
+        assert!(weigh("(\\w{100}){100}").is_err());
     }
 
     #[test]
@@ -243,7 +268,7 @@ mod tests {
     proptest! {
         #[test]
         fn no_text_panics(text in "\\PC{0,20}") {
-            if let Err(fault) = regex_cost(&text) {
+            if let Err(fault) = weigh(&text) {
                 prop_assert!(text.get(fault.range).is_some());
             }
             if let Err(fault) = glob(&text) {

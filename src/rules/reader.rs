@@ -5,22 +5,24 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use globset::{Glob, GlobSet, GlobSetBuilder};
+use globset::Glob;
 use regex::Regex;
 
 use super::cases;
 use super::codes::Code;
 use super::finding::{Finding, Severity, Span};
 use super::keys::{self, Key};
+use super::patterns::Weight;
 use super::suggest::nearest;
 use super::values::{self, Fault};
 use super::yaml::{Entry, Node, Value, short};
 use super::{patterns, yaml};
+use crate::engine::pattern::{Globs, Pattern};
 use crate::engine::predicate::format_duration;
 
 /// What all patterns of a file may cost together, in automaton states more or less: some thousands
 /// of ordinary ones.
-const PATTERN_BUDGET: u64 = 2_000_000;
+const PATTERN_BUDGET: u64 = 4_000_000;
 
 /// What the reading of a file, and of those that it includes, gathers.
 pub(super) struct Reader<'a> {
@@ -534,8 +536,9 @@ impl<'a> Reader<'a> {
         fits
     }
 
-    /// A regular expression. A number is read as its digits.
-    pub(super) fn regex(&mut self, at: At<'_>) -> Option<Regex> {
+    /// A regular expression that can be afforded, with what is known of it. A number is read as its
+    /// digits.
+    pub(super) fn expression(&mut self, at: At<'_>) -> Option<(String, Weight)> {
         let text = match &at.node.value {
             Value::Text(scalar) => scalar.text.as_str(),
             _ => self.text(at)?,
@@ -557,16 +560,18 @@ impl<'a> Reader<'a> {
                 .help("write the expression in single quotes, where `\\b` stays `\\b`");
         }
         // Weighed before it is compiled: what is compiled must be affordable.
-        let weighed = patterns::regex_cost(text);
-        match weighed
-            .and_then(|cost| self.spend(at, cost).then(|| patterns::regex(text)).transpose())
-        {
-            Ok(regex) => regex,
+        match patterns::weigh(text) {
+            Ok(weight) => self.spend(at, weight.cost).then(|| (text.to_owned(), weight)),
             Err(fault) => {
                 self.fault(at, fault);
                 None
             }
         }
+    }
+
+    /// An expression that was weighed, compiled now.
+    pub(super) fn compiled(&mut self, at: At<'_>, text: &str) -> Option<Regex> {
+        patterns::regex(text).map_err(|fault| self.fault(at, fault)).ok()
     }
 
     fn spend(&mut self, at: At<'_>, cost: u64) -> bool {
@@ -585,19 +590,23 @@ impl<'a> Reader<'a> {
 
     /// Expressions of which one must be found; `help` says what to write in place of one that is
     /// found in every text.
-    pub(super) fn regexes(&mut self, at: At<'_>, help: &str) -> Option<Vec<Regex>> {
+    pub(super) fn regexes(&mut self, at: At<'_>, help: &str) -> Option<Vec<Pattern>> {
         self.list(at, |reader, item| {
-            let regex = reader.regex(item)?;
+            let (text, weight) = reader.expression(item)?;
+            if let Some(pattern) = weight.later(&text) {
+                return Some(pattern);
+            }
+            let regex = reader.compiled(item, &text)?;
             if patterns::matches_everything(&regex) {
                 let message = "this expression is found in every text";
                 reader.report(Code::CatchAllRegex, item.span, message).help(help);
             }
-            Some(regex)
+            Some(regex.into())
         })
     }
 
     /// A set of globs, with their texts.
-    pub(super) fn globs(&mut self, at: At<'_>, mounts: bool) -> Option<(GlobSet, Vec<String>)> {
+    pub(super) fn globs(&mut self, at: At<'_>, mounts: bool) -> Option<(Globs, Vec<String>)> {
         let globs: Vec<Glob> = self.list(at, |reader, item| {
             let text = reader.text(item)?;
             let rooted = text.starts_with(['/', '*', '?', '[', '{', '!']);
@@ -634,13 +643,12 @@ impl<'a> Reader<'a> {
                 }
             }
         })?;
-        let mut set = GlobSetBuilder::new();
-        for glob in &globs {
-            set.add(glob.clone());
-        }
-        let texts = globs.iter().map(|glob| glob.glob().to_owned()).collect();
-        match set.build() {
-            Ok(set) => Some((set, texts)),
+        let texts: Vec<String> = globs.iter().map(|glob| glob.glob().to_owned()).collect();
+        let light = texts.iter().map(String::len).sum::<usize>() <= patterns::LIGHT_GLOBS;
+        let set = Globs::later(globs);
+        // Only what is large can turn out to be too large.
+        match if light { Ok(()) } else { set.compile() } {
+            Ok(()) => Some((set, texts)),
             Err(error) => {
                 self.report(Code::InvalidGlob, at.span, error.to_string())
                     .help("write fewer or shorter globs");

@@ -134,7 +134,9 @@ fn leaf(leaf: &Leaf) -> String {
         Test::Kind(kinds) => sorted(kinds.iter().map(ToString::to_string)),
         Test::State(states) => sorted(states.iter().map(ToString::to_string)),
         Test::Class(classes) => sorted(classes.iter().map(ToString::to_string)),
-        Test::Text(_, patterns) => sorted(patterns.iter().map(ToString::to_string)),
+        Test::Text(_, patterns) => {
+            sorted(patterns.iter().map(|pattern| pattern.as_str().to_owned()))
+        }
         Test::Creator(names) => sorted(names.iter().cloned()),
         Test::Role(roles) => sorted(roles.iter().map(|role| format!("{role:?}"))),
         // A set of globs does not give its members back; their texts are what is expected.

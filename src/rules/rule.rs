@@ -548,7 +548,8 @@ impl Reader<'_> {
         if at_none(at) {
             return Some(Bound::Lifted);
         }
-        let regex = self.regex(at)?;
+        let (text, _) = self.expression(at)?;
+        let regex = self.compiled(at, &text)?;
         if regex.captures_len() < 2 {
             self.report(Code::RegexWithoutGroup, at.span, "`retry_after` captures nothing")
                 .help("put parentheses around the wait: `retry after (\\d+)`");

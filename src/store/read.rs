@@ -1,5 +1,6 @@
 //! Reading what is stored: the memory of a server, and the audit log.
 
+use std::collections::BTreeSet;
 use std::error::Error;
 use std::fmt;
 use std::ops::ControlFlow;
@@ -289,6 +290,22 @@ impl Reader {
         self.audit_rows(&sql, &values, &mut take)
     }
 
+    /// The audit rows with these numbers, but for those that are not there any more.
+    ///
+    /// # Errors
+    /// As [`Reader::load`].
+    pub fn audit_rows_of(&self, ids: &BTreeSet<IntentId>) -> Result<Vec<AuditRow>, StoreError> {
+        let sql = format!("SELECT {AUDIT_COLUMNS} FROM audit WHERE id = ?");
+        let mut rows = Vec::with_capacity(ids.len());
+        for id in ids {
+            self.audit_rows(&sql, &[id.0.into()], &mut |row| {
+                rows.push(row);
+                ControlFlow::Continue(())
+            })?;
+        }
+        Ok(rows)
+    }
+
     /// The size of the store on the disk, in bytes.
     ///
     /// # Errors
@@ -335,7 +352,7 @@ impl Reader {
         take: &mut dyn FnMut(AuditRow) -> ControlFlow<()>,
     ) -> Result<(), StoreError> {
         let mut read = || {
-            let mut statement = self.connection.prepare(sql)?;
+            let mut statement = self.connection.prepare_cached(sql)?;
             let mut rows = statement.query(params_from_iter(values))?;
             while let Some(row) = rows.next()? {
                 let audit = audit_row(row).map_err(|source| {

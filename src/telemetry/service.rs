@@ -2,6 +2,7 @@
 //! stands, and that its loops go on. Without one (no `NOTIFY_SOCKET`) nothing happens.
 
 use std::sync::Mutex;
+use std::time::Duration;
 
 use sd_notify::NotifyState;
 
@@ -56,6 +57,12 @@ pub fn reloading() {
     if let Ok(now) = NotifyState::monotonic_usec_now() {
         tell(&[NotifyState::Reloading, now]);
     }
+}
+
+/// How long the service manager waits to hear that all loops go on; `None` if it does not.
+#[must_use]
+pub fn patience() -> Option<Duration> {
+    sd_notify::watchdog_enabled()
 }
 
 fn tell(state: &[NotifyState<'_>]) {

@@ -966,7 +966,7 @@ fn build_http(settings: &ClientSettings, base_url: &Url) -> Result<reqwest::Clie
             return Err(fail("holds no certificate".to_owned()));
         }
     }
-    let builder = || {
+    let builder = {
         let builder = ambient::http_client_builder()
             .user_agent(USER_AGENT)
             .connect_timeout(settings.connect_timeout)
@@ -980,14 +980,15 @@ fn build_http(settings: &ClientSettings, base_url: &Url) -> Result<reqwest::Clie
         // No proxy can reach this machine's own loopback, and the variables seldom except it.
         if is_loopback(base_url) { builder.no_proxy() } else { builder }
     };
-    match builder().tls_certs_merge(authorities).build() {
-        Ok(http) => Ok(http),
-        // A container without root certificates can still speak plain HTTP.
-        Err(_) if base_url.scheme() == "http" && settings.ca_file.is_none() => {
-            builder().tls_certs_only([]).build().map_err(|error| BuildError::Tls(flatten(&error)))
-        }
-        Err(error) => Err(BuildError::Tls(flatten(&error))),
-    }
+    // Reading the system's root certificates takes longer than all else at a start, and there may be
+    // none; in clear they are only needed on the way to a proxy.
+    let in_clear = base_url.scheme() == "http" && settings.ca_file.is_none();
+    let builder = if in_clear && (is_loopback(base_url) || !ambient::proxy_over_tls()) {
+        builder.tls_certs_only([])
+    } else {
+        builder.tls_certs_merge(authorities)
+    };
+    builder.build().map_err(|error| BuildError::Tls(flatten(&error)))
 }
 
 fn is_loopback(url: &Url) -> bool {

@@ -12,7 +12,7 @@ const ERRORS: [&str; 6] =
     ["", "x 1", "x 2", "Too many requests", "context canceled", "connection reset by peer"];
 
 fn tests() -> impl Strategy<Value = Predicate> {
-    let text = |field, pattern| Test::Text(field, vec![regex::Regex::new(pattern).unwrap()]);
+    let text = |field, pattern| Test::Text(field, vec![regex::Regex::new(pattern).unwrap().into()]);
     prop_oneof![
         prop::sample::subsequence(State::KNOWN.to_vec(), 1..5)
             .prop_map(|states| leaf("state", Test::State(states))),

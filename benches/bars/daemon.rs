@@ -1,0 +1,164 @@
+//! The real program: how soon it asks, what it needs while it waits, and how fast `match` is.
+
+use std::fs;
+use std::io::{Read as _, Write as _};
+use std::net::TcpListener;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::time::Duration;
+
+use taskwarden::ambient::Clock;
+use taskwarden::sandbox::{self, Flavour, Sandbox, Settings, State, TaskScript};
+
+use crate::machine::{median, millis, now, proc_number};
+use crate::{Bar, Table, rules, store};
+
+fn program(dir: &Path, args: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_taskwarden"));
+    command.args(args).current_dir(dir).stdin(Stdio::null()).env_clear();
+    for name in ["PATH", "SSL_CERT_FILE", "SSL_CERT_DIR"] {
+        if let Some(value) = std::env::var_os(name) {
+            command.env(name, value);
+        }
+    }
+    command.env("STATE_DIRECTORY", dir.join("state")).env("HOME", dir);
+    command
+}
+
+fn daemon(dir: &Path) -> Child {
+    program(dir, &["run"]).stderr(Stdio::null()).spawn().unwrap()
+}
+
+fn end(mut child: Child) {
+    child.kill().unwrap();
+    child.wait().unwrap();
+}
+
+/// How long it takes from the start of the process to the first byte of its first question, with 100
+/// rules and a million audit rows.
+pub(crate) fn starting(table: &mut Table, runs: usize) {
+    let dir = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    store::fill(&dir.path().join("state"), 1_000_000, Clock::system().now());
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    for (what, scheme) in [("", "http"), (", over TLS", "https")] {
+        let address = listener.local_addr().unwrap();
+        let server = format!("[{{name: home, url: '{scheme}://{address}', token: t}}]");
+        fs::write(dir.path().join("rules.yaml"), rules(100, &server)).unwrap();
+        let times = (0..=runs).map(|_| {
+            let began = now();
+            let child = daemon(dir.path());
+            let (mut stream, _) = listener.accept().unwrap();
+            stream.read_exact(&mut [0]).unwrap();
+            let time = millis(began.elapsed());
+            drop(stream);
+            end(child);
+            time
+        });
+        // The first one reads the program from the disk.
+        let times = times.skip(1).collect();
+        let what = format!("start to first poll sent{what}, 100 rules and 1 million audit rows");
+        table.row(&what, median(times), "ms", Bar::AtMost(30.0));
+    }
+}
+
+/// The switches that all threads of a process made of their own will: each is a wake-up.
+fn wake_ups(pid: u32) -> u64 {
+    let threads = fs::read_dir(format!("/proc/{pid}/task")).unwrap();
+    threads
+        .map(|thread| {
+            let thread = thread.unwrap().file_name().into_string().unwrap();
+            let pid = format!("{pid}/task/{thread}");
+            proc_number(&pid, "status", "voluntary_ctxt_switches:")
+        })
+        .sum()
+}
+
+/// What a daemon with one server and 100 tasks needs while it waits, and how often it wakes up in a
+/// minute in which nothing is due.
+pub(crate) fn idling(table: &mut Table) {
+    const WARM_UP: Duration = Duration::from_secs(20);
+    const QUIET: Duration = Duration::from_secs(60);
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+    let clock = Clock::system();
+    let sandbox = runtime
+        .block_on(Sandbox::start(sandbox::Options {
+            settings: Settings::new(Flavour::OpenList).pool("offline_download", 100, 0),
+            now: Arc::new(move || clock.now()),
+            seed: 1,
+        }))
+        .unwrap();
+    // Finished tasks, which the rules of the example leave alone or have told of once.
+    sandbox.with_model(|model| {
+        for n in 0..100 {
+            let script = TaskScript::new(
+                "offline_download",
+                format!("download http://mirror.example/{n}.iso to (/downloads)"),
+            );
+            let error = format!("object {n} not found");
+            let (state, error) =
+                if n % 3 == 0 { (State::Failed, &*error) } else { (State::Succeeded, "") };
+            model.add_finished(script, state, error);
+        }
+    });
+    let dir = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    let (url, token) = (sandbox.url(), sandbox.token());
+    let example = include_str!("../../rules.example.yaml");
+    let rules = &example[example.find("\nrules:").unwrap()..];
+    let write = |poll: &str| {
+        let text = format!(
+            "version: 1\nservers: [{{name: home, url: '{url}', token: '{token}', poll: {poll}}}]{rules}"
+        );
+        fs::write(dir.path().join("rules.yaml"), text).unwrap();
+    };
+    write("1s");
+    let child = daemon(dir.path());
+    std::thread::sleep(WARM_UP);
+    // Long enough between two looks for a quiet minute.
+    write("10m");
+    // Until the new rules are read and the look that follows is over.
+    std::thread::sleep(Duration::from_secs(5));
+    let before = wake_ups(child.id());
+    std::thread::sleep(QUIET);
+    let woken = wake_ups(child.id()) - before;
+    let pid = child.id().to_string();
+    let rss = proc_number(&pid, "status", "VmRSS:") as f64 / 1024.0;
+    let anonymous = proc_number(&pid, "status", "RssAnon:") as f64 / 1024.0;
+    end(child);
+    table.row("memory while it waits, one server, 100 tasks", rss, "MiB", Bar::AtMost(12.0));
+    println!("| of that, not from files | {anonymous:.1} MiB | | |");
+    table.row("wake-ups in a minute in which nothing is due", woken as f64, "", Bar::AtMost(0.0));
+}
+
+/// How long `match` takes over 10,000 lines.
+pub(crate) fn matching(table: &mut Table, runs: usize) {
+    let dir = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    let text = rules(100, "[{name: home, url: 'http://h', token: t}]");
+    fs::write(dir.path().join("rules.yaml"), text).unwrap();
+    let mut lines = String::new();
+    for n in 0..10_000 {
+        let (drive, code) = (n % 120, n % 120 * 1000 + n % 1000);
+        lines.push_str(&format!(
+            "{{\"id\":\"{n}\",\"kind\":\"copy\",\"state\":\"failed\",\"name\":\"copy [/a](/Episode {n}.mkv) to \
+             [/drive {drive}](/library)\",\"error\":\"failed to upload: code: {code}, message: wait {n}\"}}\n"
+        ));
+    }
+    let times = (0..runs).map(|_| {
+        let began = now();
+        let mut child = program(dir.path(), &["match", "-", "--format", "json"])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let (mut stdin, lines) = (child.stdin.take().unwrap(), lines.clone());
+        let writer = std::thread::spawn(move || stdin.write_all(lines.as_bytes()));
+        let out = child.wait_with_output().unwrap();
+        let time = millis(began.elapsed());
+        writer.join().unwrap().unwrap();
+        assert_eq!(String::from_utf8(out.stdout).unwrap().lines().count(), 10_000);
+        time
+    });
+    let what = "`match -` of 10,000 lines, 100 rules";
+    table.row(what, median(times.collect()), "ms", Bar::AtMost(300.0));
+}
