@@ -265,7 +265,7 @@ impl Including {
     async fn next(&mut self) -> Vec<(String, String)> {
         // Sooner than they would be seen without events.
         let wait = tokio::time::timeout(Duration::from_secs(9), self.followed.changed()).await;
-        let files = wait.expect("a save was missed").files.unwrap();
+        let files = wait.unwrap().files.unwrap();
         let below = |path: &Path| path.strip_prefix(self.root.path()).unwrap().to_owned();
         let files = files.included.into_iter();
         files.map(|file| (below(&file.path).display().to_string(), file.text)).collect()
