@@ -156,6 +156,40 @@ async fn a_reload_tells_what_changed_or_why_not() {
     daemon.terminate().await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reload_shows_first_what_the_file_would_have_done() {
+    let sandbox = openlist().await;
+    let home = Home::on(&sandbox, ONCE);
+    let daemon = home.daemon(&["run"]);
+    ready(&home, &daemon).await;
+    add(&sandbox, "a", 9);
+    daemon.says("all 1 attempts are used up").await;
+    let (code, printed, said) = call(&home, &["reload", "--backtest", "--since", "1h"]);
+    assert_eq!(code, 0, "{said}");
+    let [nothing, .., last] = &printed.lines().collect::<Vec<_>>()[..] else { panic!("{printed}") };
+    assert!(nothing.starts_with("rule `once`: "), "{printed}");
+    assert!(printed.contains("(0 added, 0 removed, 0 moved)"), "{printed}");
+    assert_eq!(*last, "in force: nothing changed");
+    // What the new file would not have done, and then what it changes.
+    let full = |rules: &str| format!("{}{rules}", servers(&[("home", &sandbox)]));
+    home.write_rules(&full(&ONCE.replace("connection refused", "never seen")));
+    let (code, printed, said) = call(&home, &["--format", "json", "reload", "--backtest"]);
+    assert_eq!(code, 0, "{said}");
+    let lines: Vec<Value> =
+        printed.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(lines[0]["change"], "removed", "{printed}");
+    assert_eq!(lines[lines.len() - 2]["change"], "total", "{printed}");
+    assert_eq!(lines[lines.len() - 1]["accepted"], true, "{printed}");
+    home.write_rules(&full(&ONCE.replace("state: failed", "state: faild")));
+    let (code, _, said) = call(&home, &["reload", "--backtest"]);
+    assert_eq!(code, 1);
+    assert!(said.contains("error[unknown-state]"), "{said}");
+    assert_eq!(call(&home, &["reload", "--backtest", "--since", "noon"]).0, 2);
+    assert_eq!(call(&home, &["reload", "--since", "1h"]).0, 2);
+    daemon.terminate().await;
+    assert_no_harm(&sandbox);
+}
+
 /// One request over a bare socket: the code, and the whole answer.
 fn ask(port: u16, head: &str) -> (u16, String) {
     let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();

@@ -53,9 +53,21 @@ struct Folded {
 }
 
 pub(super) fn run(common: &Common, args: &BacktestArgs) -> Result<Exit, Failure> {
-    let (since, until) = args.period.moments()?;
+    let period = args.period.moments()?;
     let new = load(common, &args.rules)?;
     let old = args.against.as_deref().map(|path| load(common, path)).transpose()?;
+    compare(common, &new, old.as_ref(), period, args.server.as_deref())?;
+    Ok(Exit::Fine)
+}
+
+/// Shows what `new` would have done in a time, held against `old` or what was done.
+pub(super) fn compare(
+    common: &Common,
+    new: &Config,
+    old: Option<&Config>,
+    (since, until): (Option<Timestamp>, Option<Timestamp>),
+    only: Option<&str>,
+) -> Result<(), Failure> {
     let reader = past::reader(common)?;
     let mut servers = reader.seen_servers().map_err(config)?;
     if servers.is_empty() {
@@ -63,7 +75,7 @@ pub(super) fn run(common: &Common, args: &BacktestArgs) -> Result<Exit, Failure>
             "nothing was recorded yet: let `run` look at the servers first"
         )));
     }
-    if let Some(only) = &args.server {
+    if let Some(only) = only {
         servers.retain(|server| server.as_str() == only);
         if servers.is_empty() {
             let error = anyhow!("nothing was ever seen of a server `{only}`");
@@ -86,10 +98,10 @@ pub(super) fn run(common: &Common, args: &BacktestArgs) -> Result<Exit, Failure>
             let settings = settings(config, &server, since, troubles.clone());
             fold(&reader, config, settings, &rows, until)
         };
-        let tried = fold(&new)?;
+        let tried = fold(new)?;
         note(common, &server, &tried, since);
         uncertain += tried.uncertain;
-        match &old {
+        match old {
             None => before.extend(rows.iter().filter(within).filter_map(Deed::of)),
             Some(old) => {
                 let folded = fold(old)?;
@@ -126,10 +138,11 @@ pub(super) fn run(common: &Common, args: &BacktestArgs) -> Result<Exit, Failure>
             plural(asked, "thing that a person asked for", "things that people asked for")
         ));
     }
-    Ok(Exit::Fine)
+    Ok(())
 }
 
-fn load(common: &Common, path: &std::path::Path) -> Result<Config, Failure> {
+/// The rules of a file.
+pub(super) fn load(common: &Common, path: &std::path::Path) -> Result<Config, Failure> {
     let common = Common { config: Some(path.to_owned()), ..common.clone() };
     Ok(paths::load_rules(&common)?.1)
 }
