@@ -238,6 +238,22 @@ fn a_task_can_leave_by_itself_and_come_to_every_state() {
     );
 }
 
+#[test]
+fn a_give_up_that_never_came_is_explained_by_how_it_stood_in_the_end() {
+    let text = "tests:
+  - name: x
+    tasks: [{ id: a, kind: copy, state: failed, error: busy, timeline: [
+      { after_retry: 1m, times: none, state: failed, error: busy }] }]
+    until: 25m
+    expect: [{ gives_up: true, rule: slow }]
+";
+    let cases = cases::load(Source::new("x.test.yaml", text), &config()).cases.unwrap();
+    let outcome = prove(&cases[0], &config().rules, 0, None);
+    let seen = outcome.failures[0].seen.as_ref().unwrap();
+    assert!(seen.at.as_secs() > 11 * 60, "{:?}", seen.at);
+    assert_eq!(seen.trace.rules[0].attempts, 1);
+}
+
 /// The `yaml` blocks of a page of the documentation.
 fn blocks(page: &str) -> Vec<String> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));

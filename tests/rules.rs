@@ -12,6 +12,7 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
 
 use taskwarden::cli::findings;
 use taskwarden::rules::{Code, Loaded, Source, Sources, load};
@@ -131,6 +132,142 @@ fn revision(text: &str) -> String {
         .rules
         .revision
         .clone()
+}
+
+const WRITTEN: [&str; 3] = [
+    include_str!("rules/good/everything.yaml"),
+    include_str!("rules/good/design.yaml"),
+    include_str!("../rules.example.yaml"),
+];
+
+/// The rules as they were compiled, whole.
+fn compiled(text: &str) -> String {
+    let loaded = check(text);
+    let config = loaded.config.as_ref();
+    let config = config.unwrap_or_else(|| panic!("{text}\n{}", findings::human(&loaded, false)));
+    format!("{:?}", config.rules)
+}
+
+/// Writes a value as YAML, in a way that the bytes choose: quotes, blocks and brackets, indentation,
+/// comments and blank lines.
+struct Writer<'b> {
+    bytes: &'b [u8],
+    at: usize,
+    out: String,
+}
+
+impl Writer<'_> {
+    /// One of so many ways.
+    fn way(&mut self, ways: u8) -> u8 {
+        let byte = self.bytes[self.at % self.bytes.len()];
+        self.at += 1;
+        // The bytes come round again, and are to mean something else then.
+        (byte ^ u8::try_from(self.at / self.bytes.len() % 251).unwrap()) % ways
+    }
+
+    fn block(&mut self, value: &serde_json::Value, indent: usize) {
+        use serde_json::Value;
+        let step = 1 + usize::from(self.way(4));
+        match value {
+            Value::Object(fields) if !fields.is_empty() => {
+                for (key, value) in fields {
+                    self.between(indent);
+                    self.out.push_str(&" ".repeat(indent));
+                    self.text(key);
+                    self.out.push(':');
+                    self.below(value, indent + step);
+                }
+            }
+            Value::Array(items) if !items.is_empty() => {
+                for item in items {
+                    self.between(indent);
+                    self.out.push_str(&" ".repeat(indent));
+                    self.out.push('-');
+                    self.below(item, indent + step);
+                }
+            }
+            other => {
+                self.out.push_str(&" ".repeat(indent));
+                self.flow(other, indent);
+                self.out.push('\n');
+            }
+        }
+    }
+
+    /// What stands behind a key or a dash.
+    fn below(&mut self, value: &serde_json::Value, indent: usize) {
+        let whole = value.as_object().is_some_and(|fields| !fields.is_empty())
+            || value.as_array().is_some_and(|items| !items.is_empty());
+        if whole && self.way(3) > 0 {
+            self.ending();
+            self.block(value, indent);
+        } else {
+            let blanks = 1 + usize::from(self.way(3));
+            self.out.push_str(&" ".repeat(blanks));
+            self.flow(value, indent);
+            self.ending();
+        }
+    }
+
+    fn ending(&mut self) {
+        let way = usize::from(self.way(4));
+        self.out.push_str(["\n", "\n", "  # behind: [\n", " \n"][way]);
+    }
+
+    fn between(&mut self, indent: usize) {
+        match self.way(8) {
+            0 => self.out.push_str("# a comment: {\n"),
+            1 => self.out.push('\n'),
+            2 => self.out.push_str(&format!("{}#- x\n", " ".repeat(indent))),
+            _ => {}
+        }
+    }
+
+    fn flow(&mut self, value: &serde_json::Value, indent: usize) {
+        use serde_json::Value;
+        let pad = match self.way(4) {
+            0 => String::new(),
+            1 => format!("\n{}", " ".repeat(indent + 2)),
+            _ => " ".to_owned(),
+        };
+        match value {
+            Value::Object(fields) => {
+                self.out.push('{');
+                for (index, (key, value)) in fields.iter().enumerate() {
+                    self.out.push_str(if index > 0 { "," } else { "" });
+                    self.out.push_str(&pad);
+                    self.text(key);
+                    self.out.push_str(": ");
+                    self.flow(value, indent);
+                }
+                self.out.push_str(&pad);
+                self.out.push('}');
+            }
+            Value::Array(items) => {
+                self.out.push('[');
+                for (index, item) in items.iter().enumerate() {
+                    self.out.push_str(if index > 0 { "," } else { "" });
+                    self.out.push_str(&pad);
+                    self.flow(item, indent);
+                }
+                self.out.push_str(&pad);
+                self.out.push(']');
+            }
+            Value::String(text) => self.text(text),
+            other => self.out.push_str(&other.to_string()),
+        }
+    }
+
+    fn text(&mut self, text: &str) {
+        let word =
+            text.len() > 1 && text.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_');
+        let yaml = ["true", "false", "null", "yes", "no", "on", "off"].contains(&text);
+        match self.way(3) {
+            0 if word && !yaml => self.out.push_str(text),
+            1 => self.out.push_str(&serde_json::to_string(text).unwrap()),
+            _ => self.out.push_str(&format!("'{}'", text.replace('\'', "''"))),
+        }
+    }
 }
 
 #[test]
@@ -401,6 +538,18 @@ proptest::proptest! {
         let _ = findings::json(&loaded);
         let fails = loaded.findings.iter().any(|f| f.severity.as_str() == "error");
         proptest::prop_assert_eq!(loaded.config.is_none(), fails);
+    }
+
+    #[test]
+    fn no_way_of_writing_the_same_changes_the_compiled_rules(
+        which in 0_usize..3,
+        bytes in proptest::collection::vec(0_u8.., 16..300),
+    ) {
+        static WANTED: LazyLock<[String; 3]> = LazyLock::new(|| WRITTEN.map(compiled));
+        let value = serde_saphyr::from_str::<serde_json::Value>(WRITTEN[which]).unwrap();
+        let mut writer = Writer { bytes: &bytes, at: 0, out: String::new() };
+        writer.block(&value, 0);
+        proptest::prop_assert_eq!(&compiled(&writer.out), &WANTED[which], "{}", writer.out);
     }
 
     #[test]

@@ -46,7 +46,11 @@ const HELP: &str =
     "five fields: minute hour day month weekday, such as `0 4 * * *` for 4:00 every day";
 
 /// Compiles a five-field expression or a nickname.
-pub(super) fn cron(text: &str) -> Result<Cron, Fault> {
+///
+/// # Errors
+///
+/// What is wrong with it, at most one fault a field.
+pub(super) fn cron(text: &str) -> Result<Cron, Vec<Fault>> {
     let trimmed = text.trim();
     if trimmed.starts_with('@') {
         let Some((_, fields)) = NICKNAMES.iter().find(|(name, _)| *name == trimmed) else {
@@ -56,19 +60,26 @@ pub(super) fn cron(text: &str) -> Result<Cron, Fault> {
                 None => format!("known are {}", names.collect::<Vec<_>>().join(", ")),
             };
             let message = format!("`{}` is no schedule", super::yaml::short(trimmed));
-            return Err(Fault::new(Code::InvalidCron, 0..text.len(), message).help(help));
+            return Err(vec![Fault::new(Code::InvalidCron, 0..text.len(), message).help(help)]);
         };
-        return compile(fields, text.len());
+        return compile(fields, text.len()).map_err(|fault| vec![fault]);
     }
     let words = words(text);
     if words.len() != FIELDS.len() {
-        return Err(count_fault(text, &words));
+        return Err(vec![count_fault(text, &words)]);
     }
     let mut days_possible = true;
     let mut months = Vec::new();
     let mut first_day = 1;
+    let mut faults = Vec::new();
     for (index, (field, (at, word))) in FIELDS.iter().zip(&words).enumerate() {
-        let values = field.check(index, *at, word)?;
+        let values = match field.check(index, *at, word) {
+            Ok(values) => values,
+            Err(fault) => {
+                faults.push(fault);
+                continue;
+            }
+        };
         match index {
             DAY => first_day = values.iter().copied().min().unwrap_or(1),
             MONTH => months = values,
@@ -87,14 +98,19 @@ pub(super) fn cron(text: &str) -> Result<Cron, Fault> {
             _ => {}
         }
     }
+    if !faults.is_empty() {
+        return Err(faults);
+    }
     if !days_possible {
         let (day, month) = (words[DAY], words[MONTH]);
         let range = day.0..month.0 + month.1.len();
         let message = "there is no such day in that month, so the schedule never fires";
-        return Err(Fault::new(Code::CronNeverFires, range, message)
-            .help("for the last day of a month write `L` as its day"));
+        return Err(vec![
+            Fault::new(Code::CronNeverFires, range, message)
+                .help("for the last day of a month write `L` as its day"),
+        ]);
     }
-    compile(trimmed, text.len())
+    compile(trimmed, text.len()).map_err(|fault| vec![fault])
 }
 
 fn compile(fields: &str, length: usize) -> Result<Cron, Fault> {
@@ -323,10 +339,10 @@ mod tests {
             ("0 0 * * * *", "*"),
             ("1,,2 * * * *", ","),
         ] {
-            let fault = cron(text).unwrap_err();
+            let fault = cron(text).unwrap_err().remove(0);
             assert_eq!(&text[fault.range], range, "{text}");
         }
-        assert_eq!(cron("0 0 30 2 *").unwrap_err().code, Code::CronNeverFires);
+        assert_eq!(cron("0 0 30 2 *").unwrap_err()[0].code, Code::CronNeverFires);
     }
 
     proptest! {
@@ -339,7 +355,7 @@ mod tests {
         fn what_passes_the_fields_passes_croner(
             text in "(\\*|[0-9]{1,2}(-[0-9]{1,2})?)(/[0-9]{1,2})? (\\*|[0-9]{1,2}) (\\*|L|[0-9]{1,2}W?) (\\*|[0-9]{1,2}|jan) (\\*|[0-9](L|#[0-9])?|fri-sun)"
         ) {
-            if let Err(fault) = cron(&text) {
+            for fault in cron(&text).err().into_iter().flatten() {
                 prop_assert!(fault.code == Code::CronNeverFires || fault.range != (0..text.len()), "{fault:?}");
             }
         }

@@ -546,8 +546,13 @@ impl<'a> Reader<'a> {
         if text.is_empty() {
             let message =
                 format!("`{}` is empty, and an empty expression is found in every text", at.key);
-            self.report(Code::EmptyValue, at.span, message)
-                .help("drop the key to match every text, or write `^$` for an empty one");
+            let help = match at.key {
+                "classes" => {
+                    "every error would be of this class; say what its errors have in common"
+                }
+                _ => "drop the key to match every text, or write `^$` for an empty one",
+            };
+            self.report(Code::EmptyValue, at.span, message).help(help);
             return None;
         }
         if let Some((at_, control)) = text

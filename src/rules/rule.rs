@@ -565,8 +565,10 @@ impl Reader<'_> {
         let text = self.text(at)?;
         match cron::cron(text) {
             Ok(cron) => Some(Bound::Set((text.trim().to_owned(), cron))),
-            Err(fault) => {
-                self.fault(at, fault);
+            Err(faults) => {
+                for fault in faults {
+                    self.fault(at, fault);
+                }
                 None
             }
         }

@@ -565,6 +565,8 @@ fn judge_happenings(
             hits.get(usize::try_from(*times).unwrap_or_default()).map(|one| one.at)
         }
         _ if too_many => hits.first().map(|one| one.at),
+        // What keeps the rule from giving the task up to the end.
+        Claim::GivesUp(true) => None,
         // What was done in its place, by the same rule if there is such.
         _ => {
             let mut decided: Vec<(bool, Duration)> = happened
