@@ -368,7 +368,7 @@ async fn busy_server(state: &Path, transitions: usize) -> (usize, usize) {
             id: format!("task-{tick:09}").as_str().into(),
             name: TaskName::new(&format!("upload file-{tick}.bin to [/drive](/films)")),
             creator: "ann".into(),
-            roles: vec![2],
+            roles: [2].into(),
             state: State::Pending,
             status: "".into(),
             progress: 0.0,
@@ -440,7 +440,7 @@ async fn busy_server(state: &Path, transitions: usize) -> (usize, usize) {
             seen.push(Observation {
                 kind: Kind::Upload,
                 id: task.id.clone(),
-                task: listed.then(|| task.clone()),
+                task: listed.then(|| task.clone().into()),
                 still_since: None,
             });
         }

@@ -154,7 +154,7 @@ async fn every_recorded_list_is_read_whole() {
                 let wire = expected.iter().rfind(|wire| wire["id"] == task.id.as_str()).unwrap();
                 assert_eq!(task.state, State::from_number(wire["state"].as_i64().unwrap()));
                 assert_eq!(&*task.creator, wire["creator"].as_str().unwrap());
-                assert_eq!(task.roles, [2]);
+                assert_eq!(*task.roles, [2]);
                 assert!((task.progress - wire["progress"].as_f64().unwrap()).abs() < 1e-9);
                 assert_eq!(task.total_bytes, wire["total_bytes"].as_u64().unwrap());
                 for (time, wire) in

@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 use std::ops::ControlFlow;
+use std::sync::Arc;
 
 use anyhow::anyhow;
 use jiff::Timestamp;
@@ -106,8 +107,8 @@ fn say_kind_is_odd(config: &Config, kind: &Kind) {
 /// The task as the first server that lists it has it.
 fn find(rules: &RuleSet, seen: &[Seen], id: &TaskId) -> Option<(Explained, Timestamp)> {
     seen.iter().find_map(|Seen { snapshot, memory, now }| {
-        let lists = |(_, tasks): &(&Kind, &Vec<_>)| {
-            tasks.iter().any(|task: &crate::engine::task::Task| task.id == *id)
+        let lists = |(_, tasks): &(&Kind, &Vec<Arc<crate::engine::task::Task>>)| {
+            tasks.iter().any(|task| task.id == *id)
         };
         let (kind, _) = snapshot.kinds.iter().find(lists)?;
         let tick = Tick { now: *now, seed: live::SEED };

@@ -91,7 +91,7 @@ fn lines<'a>(
     let tasks: BTreeMap<(&Kind, &TaskId), &Task> = snapshot
         .kinds
         .iter()
-        .flat_map(|(kind, tasks)| tasks.iter().map(move |task| ((kind, &task.id), task)))
+        .flat_map(|(kind, tasks)| tasks.iter().map(move |task| ((kind, &task.id), task.as_ref())))
         .collect();
     let mut lines: Vec<Line<'a>> = Vec::new();
     for planned in &decision.actions {

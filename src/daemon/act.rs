@@ -43,7 +43,7 @@ struct Group<'a> {
 
 /// What the second look found.
 struct Fresh {
-    tasks: HashMap<TaskId, Task>,
+    tasks: HashMap<TaskId, Arc<Task>>,
     /// Whether it took so long that it ended before all targets were asked for.
     cut_short: bool,
 }
@@ -141,7 +141,7 @@ impl Watch {
         let now = self.now();
         let mut targets = Vec::new();
         for (planned, target) in &group.members {
-            let task = fresh.tasks.get(&target.id);
+            let task = fresh.tasks.get(&target.id).map(Arc::as_ref);
             let checked = if task.is_none() && fresh.cut_short {
                 Err("the server answers too slowly to look at all of them again".to_owned())
             } else {
@@ -429,7 +429,7 @@ fn failed(error: &upstream::Error) -> Answer {
 }
 
 /// Why a whole-kind action must not go out after all, by the list as it is now.
-fn unmeant(action: Action, snapshot: &Snapshot, tasks: &[Task]) -> Option<String> {
+fn unmeant(action: Action, snapshot: &Snapshot, tasks: &[Arc<Task>]) -> Option<String> {
     let meant = tasks.iter().filter(|task| action.fits(task.state)).count();
     if meant == 0 {
         return Some("nothing that it is meant for is left".to_owned());

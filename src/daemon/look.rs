@@ -10,7 +10,7 @@ use crate::ambient::Clock;
 use crate::engine::memory::Snapshot;
 use crate::engine::task::{Flavour, Kind, ServerName};
 use crate::telemetry::{Event, Sink};
-use crate::upstream::{self, Client, Discovery};
+use crate::upstream::{self, Client, Discovery, Reader};
 
 /// How many kinds of one server are read at a time.
 const READS_AT_ONCE: usize = 4;
@@ -39,6 +39,8 @@ pub struct Eye {
     discovered_at: Option<Timestamp>,
     skew: SignedDuration,
     unread: BTreeSet<Kind>,
+    /// What was read of each kind that could be read at the last look.
+    readers: BTreeMap<Kind, Reader>,
     /// How many looks for kinds in a row did not find a kind that was there.
     missed: BTreeMap<Kind, u32>,
 }
@@ -64,6 +66,7 @@ impl Eye {
             discovered_at: None,
             skew: SignedDuration::ZERO,
             unread: BTreeSet::new(),
+            readers: BTreeMap::new(),
             missed: BTreeMap::new(),
         }
     }
@@ -97,9 +100,10 @@ impl Eye {
         }
         let reads = self.kinds.iter().cloned().map(|kind| {
             let client = Arc::clone(&self.client);
+            let mut reader = self.readers.remove(&kind).unwrap_or_default();
             async move {
-                let list = client.list(&kind).await;
-                (kind, list)
+                let list = client.list_again(&kind, &mut reader).await;
+                (kind, list, reader)
             }
         });
         let reads: Vec<_> = reads.collect();
@@ -108,9 +112,10 @@ impl Eye {
         let (mut kinds, mut unread) = (BTreeMap::new(), BTreeMap::new());
         let mut first_error = None;
         let mut skew: Option<(std::time::Duration, SignedDuration)> = None;
-        for (kind, list) in lists {
+        for (kind, list, reader) in lists {
             match list {
-                Ok(mut list) => {
+                Ok(list) => {
+                    self.readers.insert(kind.clone(), reader);
                     // The clock was read somewhere between question and answer, so the quickest
                     // answer tells the most; a slow one tells too little.
                     if let Some(date) = list.date
@@ -121,8 +126,6 @@ impl Eye {
                         let measured = date.duration_since(list.read_at) - half;
                         skew = Some((list.roundtrip, measured));
                     }
-                    // In an order of its own, as decisions must not hang on that of the list.
-                    list.tasks.sort_unstable_by(|a, b| a.id.cmp(&b.id));
                     kinds.insert(kind, list.tasks);
                 }
                 Err(error) => {
@@ -183,6 +186,7 @@ impl Eye {
         if news {
             self.announce();
         }
+        self.readers.retain(|kind, _| self.kinds.contains(kind));
         self.discovered_at = whole.then_some(now);
     }
 

@@ -1,6 +1,7 @@
 //! How a server and its rules stand after a look, for whoever asks.
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 
 use jiff::Timestamp;
 
@@ -14,7 +15,7 @@ use crate::telemetry::status::{BreakerStatus, DUE_SHOWN, Due, RuleStatus};
 
 /// How many tasks each kind lists, by state.
 pub(super) fn tasks(snapshot: &Snapshot) -> QueueCounts {
-    let count = |tasks: &[crate::engine::task::Task]| {
+    let count = |tasks: &[Arc<crate::engine::task::Task>]| {
         let mut states: HashMap<_, usize> = HashMap::new();
         for task in tasks {
             *states.entry(task.state).or_default() += 1;

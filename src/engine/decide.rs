@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
@@ -354,7 +355,7 @@ impl<'a> Evaluation<'a> {
         let snapshot = self.snapshot;
         for (kind, tasks) in &snapshot.kinds {
             // The servers list in no fixed order, and what is decided must not hang on it.
-            let mut tasks: Vec<&Task> = tasks.iter().collect();
+            let mut tasks: Vec<&Task> = tasks.iter().map(Arc::as_ref).collect();
             if !tasks.is_sorted_by(|a, b| a.id <= b.id) {
                 tasks.sort_unstable_by(|a, b| a.id.cmp(&b.id));
             }
@@ -1131,7 +1132,7 @@ impl<'a> Evaluation<'a> {
         index: usize,
         kind: &Kind,
         owned: Owned,
-        tasks: &[Task],
+        tasks: &[Arc<Task>],
     ) -> Vec<Gate> {
         let now = self.tick.now;
         let run = &self.runs[index];
@@ -1464,7 +1465,7 @@ fn note_breaker(
     }
 }
 
-fn count_undone(tasks: &[Task]) -> u32 {
+fn count_undone(tasks: &[Arc<Task>]) -> u32 {
     let undone = tasks.iter().filter(|task| !task.state.is_done()).count();
     u32::try_from(undone).unwrap_or(u32::MAX)
 }

@@ -88,7 +88,7 @@ impl Described {
             id: self.id.clone(),
             name: TaskName::new(&self.name),
             creator: self.creator.as_str().into(),
-            roles: self.roles.clone(),
+            roles: self.roles.as_slice().into(),
             state: self.state,
             status: scrub(&self.status).into(),
             progress: self.progress,
@@ -101,7 +101,7 @@ impl Described {
             server: self.server.clone(),
             flavour: self.flavour,
             skew: SignedDuration::ZERO,
-            kinds: BTreeMap::from([(self.kind.clone(), vec![task])]),
+            kinds: BTreeMap::from([(self.kind.clone(), vec![task.into()])]),
             unread: BTreeMap::new(),
         }
     }

@@ -5,6 +5,7 @@
 //! that only what changed is written.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
 use schemars::JsonSchema;
@@ -26,7 +27,7 @@ pub struct Snapshot {
     /// How far its clock is ahead of ours; its times are moved back by this.
     pub skew: SignedDuration,
     /// The tasks of each kind that was read whole, undone and done together, each id once.
-    pub kinds: BTreeMap<Kind, Vec<Task>>,
+    pub kinds: BTreeMap<Kind, Vec<Arc<Task>>>,
     /// The kinds the server has and that could not be read now, with why. Nothing is concluded
     /// about their tasks.
     pub unread: BTreeMap<Kind, String>,
@@ -109,7 +110,7 @@ pub struct TaskMemory {
     pub first_failed_at: Option<Timestamp>,
     /// The last error seen, secrets out. Kept when the server forgets it.
     #[serde(default, skip_serializing_if = "str::is_empty")]
-    pub last_error: Box<str>,
+    pub last_error: Arc<str>,
     /// The last listed progress, in percent.
     pub progress: f64,
     /// When the progress last moved.
@@ -370,7 +371,7 @@ impl TaskMemory {
             listed: (None, None),
             failed_at: None,
             first_failed_at: None,
-            last_error: Box::default(),
+            last_error: Arc::default(),
             progress: 0.0,
             progress_at: now,
             succeeded: None,
@@ -424,7 +425,7 @@ impl TaskMemory {
                 self.succeeded = Some(SucceededRun { started: task.started });
                 self.failed_at = None;
                 self.first_failed_at = None;
-                self.last_error = Box::default();
+                self.last_error = Arc::default();
             }
             _ => {}
         }
@@ -870,7 +871,7 @@ impl Memory {
     fn fold_absent(
         &mut self,
         kind: &Kind,
-        listed: &[Task],
+        listed: &[Arc<Task>],
         now: Timestamp,
         judgements: &mut Vec<Judgement>,
     ) {
@@ -973,7 +974,7 @@ impl Memory {
     fn judge_whole_kind(
         &mut self,
         kind: &Kind,
-        tasks: &[Task],
+        tasks: &[Arc<Task>],
         now: Timestamp,
         judgements: &mut Vec<Judgement>,
     ) {

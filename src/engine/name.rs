@@ -5,16 +5,24 @@
 
 use std::fmt;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 use sha2::{Digest, Sha256};
 
 use super::redact;
 pub use super::redact::scrub;
 
 /// A task's name with archive passwords and URL secrets taken out. The raw text is not kept.
-#[derive(Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Eq, Deserialize)]
 pub struct TaskName {
     shown: Box<str>,
+    /// Where it is not that of the name as it is shown. It is seldom asked for, and takes its time.
+    identity: Option<u64>,
+}
+
+/// The name as it is kept.
+#[derive(Serialize)]
+struct Kept<'n> {
+    shown: &'n str,
     identity: u64,
 }
 
@@ -22,10 +30,11 @@ impl TaskName {
     /// Takes a name as the server sent it.
     #[must_use]
     pub fn new(raw: &str) -> Self {
-        let digest = Sha256::digest(redact::name_for_identity(raw).as_bytes());
-        // Kept for months, so it may depend neither on the process nor on the compiler's version.
-        let identity = digest.iter().take(8).fold(0, |id, byte| (id << 8) | u64::from(*byte));
-        Self { shown: redact::name(raw).into(), identity }
+        if redact::is_plain(raw) {
+            return Self { shown: raw.into(), identity: None };
+        }
+        let identity = Some(number(&redact::redacted_identity(raw)));
+        Self { shown: redact::redacted_name(raw).into(), identity }
     }
 
     /// The name as anything may show it and as the matchers see it.
@@ -40,13 +49,32 @@ impl TaskName {
     /// It comes from the name as the server sent it: the shown form of a name has another one.
     #[must_use]
     pub fn identity(&self) -> u64 {
-        self.identity
+        self.identity.unwrap_or_else(|| number(&self.shown))
     }
 
     /// What the name says.
     #[must_use]
     pub fn parts(&self) -> Parts<'_> {
         parts(&self.shown)
+    }
+}
+
+/// Kept for months, so it may depend neither on the process nor on the compiler's version.
+fn number(name: &str) -> u64 {
+    let digest = Sha256::digest(name.as_bytes());
+    digest.iter().take(8).fold(0, |id, byte| (id << 8) | u64::from(*byte))
+}
+
+impl PartialEq for TaskName {
+    fn eq(&self, other: &Self) -> bool {
+        let same_identity = || self.identity() == other.identity();
+        self.shown == other.shown && (self.identity == other.identity || same_identity())
+    }
+}
+
+impl Serialize for TaskName {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        Kept { shown: &self.shown, identity: self.identity() }.serialize(serializer)
     }
 }
 

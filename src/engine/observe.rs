@@ -4,6 +4,7 @@
 use std::collections::hash_map::DefaultHasher;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::hash::{Hash as _, Hasher as _};
+use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
@@ -92,7 +93,7 @@ pub struct Observation {
     /// The task.
     pub id: TaskId,
     /// The listing; `None` when it left the list.
-    pub task: Option<Task>,
+    pub task: Option<Arc<Task>>,
     /// Since when the progress of a running task has not moved, once that has lasted.
     pub still_since: Option<Timestamp>,
 }
@@ -238,7 +239,7 @@ mod tests {
             id: id.into(),
             name: TaskName::new("upload a.bin to [/d](/x)"),
             creator: "".into(),
-            roles: vec![],
+            roles: [].into(),
             state,
             status: "".into(),
             progress: 0.0,
@@ -268,7 +269,7 @@ mod tests {
                 server: "home".into(),
                 flavour: Flavour::OpenList,
                 skew: SignedDuration::ZERO,
-                kinds: [(Kind::Upload, tasks.to_vec())].into(),
+                kinds: [(Kind::Upload, tasks.iter().cloned().map(Arc::new).collect())].into(),
                 unread: BTreeMap::new(),
             };
             self.memory.fold(&snapshot, at(self.second));
@@ -294,7 +295,7 @@ mod tests {
         let written = tasks.iter().map(|task| Observation {
             kind: Kind::Upload,
             id: task.id.clone(),
-            task: Some(task.clone()),
+            task: Some(task.clone().into()),
             still_since: None,
         });
         looker.observer = Observer::default();
@@ -314,7 +315,7 @@ mod tests {
         let failed = Task { error: "too many requests".into(), ..task("a", State::Failed) };
         let look = looker.look(std::slice::from_ref(&failed)).unwrap();
         assert_eq!(look.after, After::Look(at(10)));
-        assert_eq!(look.seen[0].task, Some(failed.clone()));
+        assert_eq!(look.seen[0].task, Some(failed.clone().into()));
         let other = Task { error: "no space left".into(), ..failed };
         assert_eq!(seen(looker.look(&[other])), [("a".into(), Some(State::Failed))]);
         looker.observer.note_away();

@@ -49,7 +49,7 @@ enum LinkSort {
 
 /// Whether a name has nothing that a secret could begin with, as most have; the steps below would find
 /// nothing, at some cost.
-fn is_plain(name: &str) -> bool {
+pub(super) fn is_plain(name: &str) -> bool {
     !name.starts_with("download ")
         && !name.contains(':')
         && !name.contains("eyJ")
@@ -58,11 +58,7 @@ fn is_plain(name: &str) -> bool {
 }
 
 /// The name as it may be shown.
-pub(super) fn name(raw: &str) -> Cow<'_, str> {
-    if is_plain(raw) { Cow::Borrowed(raw) } else { redacted_name(raw) }
-}
-
-fn redacted_name(raw: &str) -> Cow<'_, str> {
+pub(super) fn redacted_name(raw: &str) -> Cow<'_, str> {
     settle(raw, |text| {
         let step = password_in_name(text);
         let step = then(step, |text| links_in_name(text, Purpose::Show));
@@ -71,11 +67,7 @@ fn redacted_name(raw: &str) -> Cow<'_, str> {
 }
 
 /// The name with everything dropped that differs when the same task is made again.
-pub(super) fn name_for_identity(raw: &str) -> Cow<'_, str> {
-    if is_plain(raw) { Cow::Borrowed(raw) } else { redacted_identity(raw) }
-}
-
-fn redacted_identity(raw: &str) -> Cow<'_, str> {
+pub(super) fn redacted_identity(raw: &str) -> Cow<'_, str> {
     let step = password_in_name(raw);
     let step = then(step, |text| links_in_name(text, Purpose::Identify));
     then(step, tokens)

@@ -6,6 +6,7 @@
 //! task history cannot tell what would have become, so what follows on it is marked.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
@@ -260,14 +261,14 @@ impl<'r> Replay<'r> {
         }
     }
 
-    fn listed(&self, key: &Key) -> Option<&Task> {
+    fn listed(&self, key: &Key) -> Option<&Arc<Task>> {
         listed(&self.shown, &self.places, key)
     }
 
     /// One look as the daemon takes it.
     fn tick(&mut self, now: Timestamp, real: Option<(&[AuditRow], bool)>) {
         let absent: Vec<Kind> = self.shown.unread.keys().cloned().collect();
-        let unread: Vec<(Kind, Vec<Task>)> =
+        let unread: Vec<(Kind, Vec<Arc<Task>>)> =
             absent.into_iter().filter_map(|kind| self.shown.kinds.remove_entry(&kind)).collect();
         let whole = !unread.is_empty()
             || self.whole_at.is_none_or(|at| now.duration_since(at) >= self.settings.whole_every);
@@ -279,7 +280,9 @@ impl<'r> Replay<'r> {
         } else {
             let part: Vec<(&Kind, &TaskId, Option<&Task>)> = changed
                 .union(&self.judging)
-                .map(|key| (&key.0, &key.1, listed(&self.shown, &self.places, key)))
+                .map(|key| {
+                    (&key.0, &key.1, listed(&self.shown, &self.places, key).map(Arc::as_ref))
+                })
                 .collect();
             self.memory.fold_part(&self.shown, &part, now);
         }
@@ -313,8 +316,11 @@ impl<'r> Replay<'r> {
             let decision = if whole || !self.decided || self.needs_whole(now) {
                 decide(self.rules, &self.memory, &self.shown, tick)
             } else {
-                let part: Vec<(&Kind, &Task)> =
-                    self.awake.iter().filter_map(|key| Some((&key.0, self.listed(key)?))).collect();
+                let part: Vec<(&Kind, &Task)> = self
+                    .awake
+                    .iter()
+                    .filter_map(|key| Some((&key.0, self.listed(key)?.as_ref())))
+                    .collect();
                 decide_part(self.rules, &self.memory, &self.shown, tick, &part)
             };
             self.decided = true;
@@ -657,7 +663,11 @@ impl<'r> Replay<'r> {
     }
 }
 
-fn listed<'s>(shown: &'s Snapshot, places: &HashMap<Key, usize>, key: &Key) -> Option<&'s Task> {
+fn listed<'s>(
+    shown: &'s Snapshot,
+    places: &HashMap<Key, usize>,
+    key: &Key,
+) -> Option<&'s Arc<Task>> {
     shown.kinds.get(&key.0)?.get(*places.get(key)?)
 }
 

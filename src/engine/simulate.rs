@@ -5,6 +5,7 @@
 //! what comes.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
@@ -118,7 +119,7 @@ pub fn simulate(rules: &RuleSet, scenario: &Scenario, seed: u64, mut watch: impl
     let mut intents = 0;
     let mut at = Duration::ZERO;
     let mut poll_at = Duration::ZERO;
-    let mut before: Option<BTreeMap<Kind, Vec<Task>>> = None;
+    let mut before: Option<BTreeMap<Kind, Vec<Arc<Task>>>> = None;
     loop {
         let now = moment(scenario.start, at);
         for live in &mut stage {
@@ -177,10 +178,10 @@ fn moment(start: Timestamp, after: Duration) -> Timestamp {
 }
 
 fn snapshot(scenario: &Scenario, stage: &[Live<'_>]) -> Snapshot {
-    let mut kinds: BTreeMap<Kind, Vec<Task>> = BTreeMap::new();
+    let mut kinds: BTreeMap<Kind, Vec<Arc<Task>>> = BTreeMap::new();
     for live in stage {
         let tasks = kinds.entry(live.actor.kind.clone()).or_default();
-        tasks.extend(live.task.clone());
+        tasks.extend(live.task.clone().map(Arc::new));
     }
     Snapshot {
         server: scenario.server.clone(),

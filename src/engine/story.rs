@@ -1,6 +1,7 @@
 //! What happened to tasks and what was done about it, and how that is told of one of them.
 
 use std::fmt::Write as _;
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -35,9 +36,9 @@ pub struct Seen {
     /// The task.
     pub id: TaskId,
     /// As it was seen before, if it was.
-    pub before: Option<Task>,
+    pub before: Option<Arc<Task>>,
     /// As it is; `None` when it left the list.
-    pub task: Option<Task>,
+    pub task: Option<Arc<Task>>,
     /// Since when the progress of a running task has not moved, once that has lasted.
     pub still_since: Option<Timestamp>,
 }
@@ -156,18 +157,20 @@ mod tests {
     }
 
     fn seen(clock: &str, before: Option<State>, state: State, error: &str) -> Event {
-        let task = |state| Task {
-            id: "a".into(),
-            name: TaskName::new("upload a.bin to [/d](/x)"),
-            creator: "".into(),
-            roles: vec![],
-            state,
-            status: "".into(),
-            progress: 0.0,
-            started: None,
-            ended: None,
-            total_bytes: 0,
-            error: error.into(),
+        let task = |state| {
+            Arc::new(Task {
+                id: "a".into(),
+                name: TaskName::new("upload a.bin to [/d](/x)"),
+                creator: "".into(),
+                roles: [].into(),
+                state,
+                status: "".into(),
+                progress: 0.0,
+                started: None,
+                ended: None,
+                total_bytes: 0,
+                error: error.into(),
+            })
         };
         Event::Seen(Box::new(Seen {
             time: at(clock),

@@ -7,21 +7,22 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use smol_str::SmolStr;
 
 use super::name::TaskName;
 
 /// Implements what a thin string newtype needs.
 macro_rules! text_id {
-    ($(#[$doc:meta])* $name:ident) => {
+    ($(#[$doc:meta])* $name:ident($text:ty)) => {
         $(#[$doc])*
         #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
         #[schemars(with = "String")]
         #[serde(transparent)]
-        pub struct $name(Arc<str>);
+        pub struct $name($text);
 
         impl $name {
             /// Wraps the text as it is.
-            pub fn new(text: impl Into<Arc<str>>) -> Self {
+            pub fn new(text: impl Into<$text>) -> Self {
                 Self(text.into())
             }
 
@@ -60,16 +61,16 @@ macro_rules! text_id {
 
 text_id! {
     /// A task's id as the server gave it (21 characters in practice; not relied on). A task that is
-    /// made again gets a new one (CONTRACT.md, "Task").
-    TaskId
+    /// made again gets a new one (CONTRACT.md, "Task"). It lies in place, since there are very many.
+    TaskId(SmolStr)
 }
 text_id! {
     /// The name of a server, as the rules file gives it.
-    ServerName
+    ServerName(Arc<str>)
 }
 text_id! {
     /// The name of a rule, unique in its file. State is kept under it.
-    RuleName
+    RuleName(Arc<str>)
 }
 
 /// What a queue of a server does. Kinds are an open set (CONTRACT.md, "Requests"): the named ones
@@ -314,14 +315,14 @@ pub struct Task {
     /// Its name; secrets are out already.
     pub name: TaskName,
     /// The user who made it; empty when unknown.
-    pub creator: Box<str>,
+    pub creator: Arc<str>,
     /// The roles of that user: one number on `OpenList` (0 user, 1 guest, 2 admin, -1 unknown), a
     /// list on `AList` (1 guest, 2 admin, 3 general, 4 and up custom).
-    pub roles: Vec<i64>,
+    pub roles: Arc<[i64]>,
     /// Where it stands.
     pub state: State,
     /// Free text of the driver; may be left over from an earlier step. Secrets are out already.
-    pub status: Box<str>,
+    pub status: Arc<str>,
     /// Percent, 0 to 100; may be 0 on a task that succeeded.
     pub progress: f64,
     /// When the last run began; `None` before the first and after a restart of the server.
@@ -331,7 +332,7 @@ pub struct Task {
     /// Size in bytes; 0 when not known yet.
     pub total_bytes: u64,
     /// The last error's text, empty if none. Secrets are out already.
-    pub error: Box<str>,
+    pub error: Arc<str>,
 }
 
 impl Task {
@@ -357,7 +358,7 @@ pub struct Fingerprint {
     /// When its last run ended.
     pub ended: Option<Timestamp>,
     /// Its error text, secrets out.
-    pub error: Box<str>,
+    pub error: Arc<str>,
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
@@ -29,7 +30,7 @@ fn task(id: &str, state: State, seconds: Option<(i64, i64)>, error: &str) -> Tas
         id: id.into(),
         name: TaskName::new(&format!("copy [/src](/{id}) to [/dst](/)")),
         creator: "admin".into(),
-        roles: vec![2],
+        roles: [2].into(),
         state,
         status: "".into(),
         progress: 0.0,
@@ -126,7 +127,7 @@ impl World {
             server: "home".into(),
             flavour: self.flavour,
             skew: SignedDuration::from_secs(-self.set),
-            kinds: BTreeMap::from([(Kind::Copy, tasks.to_vec())]),
+            kinds: BTreeMap::from([(Kind::Copy, tasks.iter().cloned().map(Arc::new).collect())]),
             unread: BTreeMap::new(),
         };
         for judgement in self.memory.fold(&snapshot, now) {

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
+use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
 use rusqlite::types::Value;
@@ -19,8 +20,8 @@ use crate::engine::task::{Flavour, Kind, ServerName, State, Task, TaskId};
 #[derive(Serialize, Deserialize)]
 struct About {
     name: TaskName,
-    creator: Box<str>,
-    roles: Vec<i64>,
+    creator: Arc<str>,
+    roles: Arc<[i64]>,
 }
 
 /// Writes down what was seen.
@@ -368,7 +369,7 @@ fn observation(
         abouts.insert(number, (text.to_owned(), serde_json::from_str(text)?));
     }
     let about = &abouts[&number].1;
-    let words = |column: usize| -> Result<Box<str>, Fault> {
+    let words = |column: usize| -> Result<Arc<str>, Fault> {
         Ok(row.get_ref(column)?.as_str_or_null()?.unwrap_or_default().into())
     };
     let task = Task {
@@ -385,5 +386,5 @@ fn observation(
         error: words(first + 8)?,
     };
     let still_since = moment(row.get(first + 10)?)?;
-    Ok(Some(Observation { kind, id, task: Some(task), still_since }))
+    Ok(Some(Observation { kind, id, task: Some(task.into()), still_since }))
 }

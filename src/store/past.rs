@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::ops::ControlFlow;
+use std::sync::Arc;
 
 use super::{AuditFilter, LookFilter, Reader, StoreError};
 use crate::engine::observe::{Look, Observation};
@@ -22,7 +23,7 @@ impl Reader {
     ) -> Result<(), StoreError> {
         let rows = self.audit(rows)?;
         let mut rows = rows.into_iter().peekable();
-        let mut listed: HashMap<(ServerName, Kind, TaskId), Task> = HashMap::new();
+        let mut listed: HashMap<(ServerName, Kind, TaskId), Arc<Task>> = HashMap::new();
         let mut ended = false;
         let each = |look: Look| {
             let Look { server, time, flavour, seen, .. } = look;

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
 
@@ -13,7 +14,8 @@ use secrecy::{ExposeSecret, SecretString};
 
 use super::auth::{Auth, Credentials, Entry, LoginAnswer, LoginMemory, Pass, TokenClaims};
 use super::error::{At, Error, Oddity};
-use super::wire::{self, Envelope, RoleForm, TaskList, WireError};
+use super::list::Reader;
+use super::wire::{self, Envelope, RoleForm, WireError};
 use crate::ambient::{self, Clock};
 use crate::engine::name::scrub;
 use crate::engine::task::{Flavour, Kind, ServerName, Task, TaskId};
@@ -226,9 +228,9 @@ impl Batch {
 /// One look at the tasks of a kind.
 #[derive(Clone, Debug)]
 pub struct KindList {
-    /// The tasks of both lists, each once, in no order that means anything. A task that moved from
-    /// `done` to `undone` between the two readings is in neither: absence from one look proves nothing.
-    pub tasks: Vec<Task>,
+    /// The tasks of both lists, each once, by id. A task that moved from `done` to `undone` between the
+    /// two readings is in neither: absence from one look proves nothing.
+    pub tasks: Vec<Arc<Task>>,
     /// When the look began, by this machine's clock.
     pub read_at: Timestamp,
     /// What the server's clock showed, to the second, between `read_at` and `read_at + roundtrip`;
@@ -313,13 +315,22 @@ pub(super) struct Call<'a> {
     tid: Option<&'a TaskId>,
     json: Option<String>,
     limit: u64,
+    /// Whether the answer is a list of tasks, which can be long.
+    lists: bool,
 }
 
 impl<'a> Call<'a> {
     /// A GET of what is small.
     pub(super) fn get(path: &[&'a str]) -> Self {
         let segments = path.to_vec();
-        Self { method: Method::GET, segments, tid: None, json: None, limit: SMALL_BODY }
+        Self {
+            method: Method::GET,
+            segments,
+            tid: None,
+            json: None,
+            limit: SMALL_BODY,
+            lists: false,
+        }
     }
 }
 
@@ -406,10 +417,12 @@ impl Client {
             let (mut kinds, mut unsure) = (Vec::new(), Vec::new());
             let mut role_form = RoleForm::None;
             for kind in candidates {
-                match self.read_part(base, kind, "undone").await {
-                    Ok((list, _)) => {
+                let mut reader = Reader::default();
+                reader.begin();
+                match self.read_part(base, kind, "undone", &mut reader).await {
+                    Ok(_) => {
                         if role_form == RoleForm::None {
-                            role_form = list.role_form;
+                            role_form = reader.role_form();
                         }
                         kinds.push(kind.clone());
                     }
@@ -461,7 +474,7 @@ impl Client {
         let at = self.at(&call);
         let read_at = self.clock.now();
         let answer = self.exchange(&at, &call, None).await?;
-        let envelope = self.envelope(&at, &answer)?;
+        let envelope = self.envelope(&at, &answer, Envelope::parse)?;
         let version = (envelope.code == 200).then(|| envelope.version()).flatten();
         Ok(Greeting {
             version: version.map(|version| self.excerpt(&version)),
@@ -474,24 +487,24 @@ impl Client {
     /// # Errors
     /// [`Error::KindAbsent`] if the server has no such kind; else why it could not be read whole.
     pub async fn list(&self, kind: &Kind) -> Result<KindList, Error> {
+        self.list_again(kind, &mut Reader::default()).await
+    }
+
+    /// The same with a reader that has read the kind before: what is listed as it was is not read again.
+    ///
+    /// # Errors
+    /// As [`Client::list`].
+    pub async fn list_again(&self, kind: &Kind, reader: &mut Reader) -> Result<KindList, Error> {
         let read_at = self.clock.now();
-        let (base, (mut list, meta)) = self.read_undone(kind).await?;
-        let (done, done_meta) = self.read_part(base, kind, "done").await?;
-        if list.role_form == RoleForm::None {
-            list.role_form = done.role_form;
-        }
-        {
-            let ids: std::collections::HashSet<&TaskId> =
-                done.tasks.iter().map(|task| &task.id).collect();
-            list.tasks.retain(|task| !ids.contains(&task.id));
-        }
-        list.tasks.extend(done.tasks);
+        reader.begin();
+        let (base, meta) = self.read_undone(kind, reader).await?;
+        let done_meta = self.read_part(base, kind, "done", reader).await?;
         Ok(KindList {
-            tasks: list.tasks,
+            tasks: reader.finish(),
             read_at,
             date: meta.date,
             roundtrip: meta.roundtrip,
-            role_form: list.role_form,
+            role_form: reader.role_form(),
             bytes: meta.bytes + done_meta.bytes,
         })
     }
@@ -500,7 +513,7 @@ impl Client {
     ///
     /// # Errors
     /// Why it could not be read.
-    pub async fn info(&self, kind: &Kind, id: &TaskId) -> Result<Option<Task>, Error> {
+    pub async fn info(&self, kind: &Kind, id: &TaskId) -> Result<Option<Arc<Task>>, Error> {
         let base = self.settled_base(kind).await?;
         let call = self.action(base, kind, "info", Some(id));
         match self.call(&call, |envelope| wire::info(envelope, id)).await {
@@ -573,13 +586,15 @@ impl Client {
 
     /// The base path, found out by a reading: an action is never sent on trial.
     async fn settled_base(&self, kind: &Kind) -> Result<Base, Error> {
-        match self.known_base() {
-            Some(base) => Ok(base),
-            None => self.read_undone(kind).await.map(|(base, _)| base),
+        if let Some(base) = self.known_base() {
+            return Ok(base);
         }
+        let mut reader = Reader::default();
+        reader.begin();
+        self.read_undone(kind, &mut reader).await.map(|(base, _)| base)
     }
 
-    async fn read_undone(&self, kind: &Kind) -> Result<(Base, (TaskList, Meta)), Error> {
+    async fn read_undone(&self, kind: &Kind, reader: &mut Reader) -> Result<(Base, Meta), Error> {
         let absent = |error: Error| match error {
             Error::Unexpected { at, status: 200..=299, oddity: Oddity::WebPage, .. } => {
                 Error::KindAbsent { at, kind: kind.clone() }
@@ -587,11 +602,11 @@ impl Client {
             error => error,
         };
         if let Some(base) = self.known_base() {
-            return Ok((base, self.read_part(base, kind, "undone").await.map_err(absent)?));
+            return Ok((base, self.read_part(base, kind, "undone", reader).await.map_err(absent)?));
         }
-        let (base, read) = match self.read_part(Base::Modern, kind, "undone").await {
+        let (base, read) = match self.read_part(Base::Modern, kind, "undone", reader).await {
             Err(error) if is_not_there(&error) => {
-                (Base::Legacy, self.read_part(Base::Legacy, kind, "undone").await)
+                (Base::Legacy, self.read_part(Base::Legacy, kind, "undone", reader).await)
             }
             read => (Base::Modern, read),
         };
@@ -605,9 +620,12 @@ impl Client {
         base: Base,
         kind: &Kind,
         part: &str,
-    ) -> Result<(TaskList, Meta), Error> {
-        let call = Call { method: Method::GET, ..self.action(base, kind, part, None) };
-        self.call(&call, wire::list).await
+        reader: &mut Reader,
+    ) -> Result<Meta, Error> {
+        let action = self.action(base, kind, part, None);
+        let call = Call { method: Method::GET, lists: true, ..action };
+        let ((), meta) = self.call(&call, |envelope| reader.take(envelope)).await?;
+        Ok(meta)
     }
 
     fn action<'a>(
@@ -619,7 +637,7 @@ impl Client {
     ) -> Call<'a> {
         let mut segments = base.segments().to_vec();
         segments.extend([kind.as_str(), endpoint]);
-        Call { method: Method::POST, segments, tid, json: None, limit: self.max_body }
+        Call { method: Method::POST, segments, tid, json: None, limit: self.max_body, lists: false }
     }
 
     /// Makes a call as the user, with one new login if the token is refused. A 401 says that the server
@@ -627,14 +645,15 @@ impl Client {
     pub(super) async fn call<T>(
         &self,
         call: &Call<'_>,
-        read: impl Fn(&Envelope<'_>) -> Result<T, WireError>,
+        mut read: impl FnMut(&Envelope<'_>) -> Result<T, WireError>,
     ) -> Result<(T, Meta), Error> {
         let at = self.at(call);
         let mut rejected = None;
         loop {
             let pass = self.pass(&at, rejected).await?;
             let answer = self.exchange(&at, call, Some(&pass.token)).await?;
-            let envelope = self.envelope(&at, &answer)?;
+            let open = if call.lists { Envelope::open } else { Envelope::parse };
+            let envelope = self.envelope(&at, &answer, open)?;
             if envelope.code == 401 {
                 if rejected.is_some() {
                     let message = self.words(&envelope.message);
@@ -710,7 +729,7 @@ impl Client {
 
     async fn send_login(&self, at: &At, call: &Call<'_>) -> Result<LoginAnswer, Error> {
         let answer = self.exchange(at, call, None).await?;
-        let envelope = match self.envelope(at, &answer) {
+        let envelope = match self.envelope(at, &answer, Envelope::parse) {
             Err(_) if answer.status == StatusCode::TOO_MANY_REQUESTS => {
                 return Ok(LoginAnswer::Locked);
             }
@@ -790,6 +809,9 @@ impl Client {
             return Err(too_large());
         }
         let mut body = Vec::new();
+        // Not more than is said to come: a body that grows by itself takes up to twice its room.
+        let length = response.content_length().and_then(|length| usize::try_from(length).ok());
+        body.reserve_exact(length.unwrap_or_default());
         while let Some(chunk) = response.chunk().await.map_err(|error| self.network(at, error))? {
             if (body.len() + chunk.len()) as u64 > call.limit {
                 return Err(too_large());
@@ -812,7 +834,12 @@ impl Client {
         if connecting { Error::Unreachable { at, cause } } else { Error::Lost { at, cause } }
     }
 
-    fn envelope<'a>(&self, at: &At, answer: &'a Answer) -> Result<Envelope<'a>, Error> {
+    fn envelope<'a>(
+        &self,
+        at: &At,
+        answer: &'a Answer,
+        open: impl Fn(&'a str) -> Result<Envelope<'a>, WireError>,
+    ) -> Result<Envelope<'a>, Error> {
         if answer.status.is_redirection() {
             let location = answer.location.as_deref().unwrap_or("an unnamed place");
             let location = location.split(['?', '#']).next().unwrap_or_default();
@@ -822,7 +849,7 @@ impl Client {
                 location: self.words(&without_userinfo(location)),
             });
         }
-        Envelope::parse(&answer.body).map_err(|error| self.odd(at, answer, &error))
+        open(&answer.body).map_err(|error| self.odd(at, answer, &error))
     }
 
     fn odd(&self, at: &At, answer: &Answer, error: &WireError) -> Error {
@@ -896,7 +923,7 @@ fn login_call<'a>(
         }
         body.to_string()
     });
-    Call { method: Method::POST, segments, tid: None, json, limit: SMALL_BODY }
+    Call { method: Method::POST, segments, tid: None, json, limit: SMALL_BODY, lists: false }
 }
 
 /// Whether the server does not know the path: its web page, or an honest 404 or 405.

@@ -8,6 +8,7 @@ mod about;
 mod auth;
 mod client;
 mod error;
+mod list;
 mod wire;
 
 #[cfg(test)]
@@ -20,4 +21,5 @@ pub use client::{
     KindVerb, Transport, Verb,
 };
 pub use error::{At, Certainty, Error, Oddity};
-pub use wire::{RoleForm, read_list};
+pub use list::Reader;
+pub use wire::RoleForm;

@@ -5,8 +5,9 @@
 //! not be taken for a shorter one.
 
 use std::borrow::Cow;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::Arc;
 
 use jiff::Timestamp;
 use serde::de::{IgnoredAny, MapAccess, Visitor};
@@ -14,6 +15,7 @@ use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
 use super::about::Account;
+use super::list::Reader;
 use crate::engine::name::{TaskName, scrub};
 use crate::engine::task::{State, Task, TaskId};
 
@@ -54,10 +56,43 @@ pub(super) struct Envelope<'a> {
     pub(super) code: i64,
     /// Free text, as it came.
     pub(super) message: String,
-    data: Option<&'a RawValue>,
+    data: Data<'a>,
+}
+
+/// What an envelope holds.
+#[derive(Clone, Copy, Debug)]
+enum Data<'a> {
+    /// There is none.
+    None,
+    /// It was seen whole.
+    Whole(&'a RawValue),
+    /// All that stands behind `"data":`; it was not looked at.
+    Unread { rest: &'a str, text: &'a str },
 }
 
 impl<'a> Envelope<'a> {
+    /// Reads the frame of a list in the form in which servers write it, and leaves the list itself
+    /// unread, since it can be long; reads an answer in any other form whole.
+    pub(super) fn open(text: &'a str) -> Result<Self, WireError> {
+        const USUAL: &str = r#"{"code":200,"message":"success","data":"#;
+        match text.strip_prefix(USUAL) {
+            Some(rest) if rest.starts_with("[{") => Ok(Self {
+                code: 200,
+                message: "success".to_owned(),
+                data: Data::Unread { rest, text },
+            }),
+            _ => Self::parse(text),
+        }
+    }
+
+    /// What stands behind `"data":`, where it was not looked at.
+    pub(super) fn unread(&self) -> Option<&'a str> {
+        match self.data {
+            Data::Unread { rest, .. } => Some(rest),
+            _ => None,
+        }
+    }
+
     /// Reads the frame; what is in it stays unread.
     pub(super) fn parse(text: &'a str) -> Result<Self, WireError> {
         let fields: Fields<'a, EnvelopeField> =
@@ -68,24 +103,30 @@ impl<'a> Envelope<'a> {
             .and_then(whole_number)
             .ok_or(WireError::NotAnEnvelope)?;
         let message = fields.get(EnvelopeField::Message).map(text_of).unwrap_or_default();
-        Ok(Self { code, message, data: fields.get(EnvelopeField::Data) })
+        let data = fields.get(EnvelopeField::Data).map_or(Data::None, Data::Whole);
+        Ok(Self { code, message, data })
     }
 
     /// What the answer holds; a missing `data` is not a `null` one.
     fn data(&self) -> Result<&'a RawValue, WireError> {
-        self.data.ok_or_else(|| WireError::Data("it has no `data`".to_owned()))
+        match self.data {
+            Data::None => Err(WireError::Data("it has no `data`".to_owned())),
+            Data::Whole(data) => Ok(data),
+            Data::Unread { text, .. } => Self::parse(text)?.data(),
+        }
     }
 
     /// The token of a login's answer.
     pub(super) fn token(&self) -> Option<String> {
-        let fields: Fields<'_, TokenField> = serde_json::from_str(self.data?.get()).ok()?;
+        let fields: Fields<'_, TokenField> = serde_json::from_str(self.data().ok()?.get()).ok()?;
         let raw = fields.get(TokenField::Token)?;
         raw.get().starts_with('"').then(|| text_of(raw)).filter(|token| !token.is_empty())
     }
 
     /// The server's version, of the public settings.
     pub(super) fn version(&self) -> Option<String> {
-        let fields: Fields<'_, SettingsField> = serde_json::from_str(self.data?.get()).ok()?;
+        let fields: Fields<'_, SettingsField> =
+            serde_json::from_str(self.data().ok()?.get()).ok()?;
         fields.get(SettingsField::Version).map(text_of).filter(|version| !version.is_empty())
     }
 }
@@ -137,58 +178,29 @@ pub(super) fn mounts(envelope: &Envelope<'_>) -> Result<Vec<String>, WireError> 
     Ok(items.iter().filter_map(|item| item.get(StorageField::MountPath).map(text_of)).collect())
 }
 
-/// The tasks of one list, in the order they came, each id once.
-#[derive(Debug, Default)]
-pub(super) struct TaskList {
-    pub(super) tasks: Vec<Task>,
-    pub(super) role_form: RoleForm,
-}
-
-/// Reads a `done` or `undone` list. `null` is an empty one: Go writes a nil slice so.
-pub(super) fn list(envelope: &Envelope<'_>) -> Result<TaskList, WireError> {
-    let data = envelope.data()?;
-    let items: Option<Vec<&RawValue>> = serde_json::from_str(data.get())
+/// The texts of the tasks of a `done` or `undone` list, in the order they came. `null` is an empty list:
+/// Go writes a nil slice so.
+pub(super) fn items<'a>(envelope: &Envelope<'a>) -> Result<Vec<&'a RawValue>, WireError> {
+    let items: Option<Vec<&RawValue>> = serde_json::from_str(envelope.data()?.get())
         .map_err(|_| WireError::Data("its `data` is not a list".to_owned()))?;
-    let mut read = TaskList::default();
-    let mut seen: HashMap<TaskId, usize> = HashMap::new();
-    for (index, item) in items.unwrap_or_default().into_iter().enumerate() {
-        let (task, form) = task(item)
-            .map_err(|why| WireError::Data(format!("task {} of the list {why}", index + 1)))?;
-        if read.role_form == RoleForm::None {
-            read.role_form = form;
-        }
-        if let Some(&earlier) = seen.get(&task.id) {
-            read.tasks[earlier] = task;
-        } else {
-            seen.insert(task.id.clone(), read.tasks.len());
-            read.tasks.push(task);
-        }
-    }
-    Ok(read)
-}
-
-/// The tasks of a whole answer of a `done` or `undone` list, as the client reads it.
-///
-/// # Errors
-///
-/// Why the text is no such answer, in words.
-pub fn read_list(body: &str) -> Result<Vec<Task>, String> {
-    let envelope = Envelope::parse(body).map_err(|error| error.to_string())?;
-    list(&envelope).map(|list| list.tasks).map_err(|error| error.to_string())
+    Ok(items.unwrap_or_default())
 }
 
 /// Reads the answer of `info`: an object, or the published page's array. `None` is an empty array.
-pub(super) fn info(envelope: &Envelope<'_>, id: &TaskId) -> Result<Option<Task>, WireError> {
+pub(super) fn info(envelope: &Envelope<'_>, id: &TaskId) -> Result<Option<Arc<Task>>, WireError> {
     let data = envelope.data()?;
     let found = if data.get().starts_with('[') {
-        let tasks = list(envelope)?.tasks;
+        let mut reader = Reader::default();
+        reader.begin();
+        reader.take(envelope)?;
+        let tasks = reader.finish();
         if tasks.is_empty() {
             return Ok(None);
         }
         tasks.into_iter().find(|task| task.id == *id)
     } else {
         let (task, _) = task(data).map_err(|why| WireError::Data(format!("its `data` {why}")))?;
-        Some(task).filter(|task| task.id == *id)
+        Some(Arc::new(task)).filter(|task| task.id == *id)
     };
     found.map(Some).ok_or_else(|| WireError::Data("it is about another task".to_owned()))
 }
@@ -208,7 +220,7 @@ pub(super) fn outcomes(envelope: &Envelope<'_>) -> Result<BTreeMap<String, Strin
 }
 
 /// One task, and how its role was written.
-fn task(raw: &RawValue) -> Result<(Task, RoleForm), &'static str> {
+pub(super) fn task(raw: &RawValue) -> Result<(Task, RoleForm), &'static str> {
     let fields: Fields<'_, TaskField> =
         serde_json::from_str(raw.get()).map_err(|_| "is not an object")?;
     let id = fields.get(TaskField::Id).map(text_of).unwrap_or_default();
@@ -221,7 +233,7 @@ fn task(raw: &RawValue) -> Result<(Task, RoleForm), &'static str> {
         id: TaskId::new(id),
         name: TaskName::new(&text(TaskField::Name)),
         creator: text(TaskField::Creator).into(),
-        roles,
+        roles: roles.into(),
         state: fields.get(TaskField::State).map_or(UNREADABLE, state),
         status: scrub(&text(TaskField::Status)).into(),
         progress: fields
@@ -255,7 +267,15 @@ fn roles(raw: &RawValue) -> (Vec<i64>, RoleForm) {
 
 /// `null`, an empty text and Go's zero time (year 1, in any offset) are no time.
 fn time(raw: &RawValue) -> Option<Timestamp> {
-    let time: Timestamp = plain_text(raw).trim().parse().ok()?;
+    time_of(&plain_text(raw))
+}
+
+/// The same of a string's text.
+pub(super) fn time_of(text: &str) -> Option<Timestamp> {
+    if text.is_empty() {
+        return None;
+    }
+    let time: Timestamp = text.trim().parse().ok()?;
     (time > Timestamp::UNIX_EPOCH).then_some(time)
 }
 
@@ -401,12 +421,23 @@ mod tests {
 
     use super::*;
 
-    fn parse_list(data: &str) -> Result<TaskList, WireError> {
-        list(&Envelope::parse(&format!(r#"{{"code":200,"message":"success","data":{data}}}"#))?)
+    /// Reads a list both ways, which must come to the same.
+    fn parse_list(data: &str) -> Result<(Vec<Arc<Task>>, RoleForm), WireError> {
+        let text = format!(r#"{{"code":200,"message":"success","data":{data}}}"#);
+        let read = |envelope: Result<Envelope<'_>, WireError>| {
+            let mut reader = Reader::default();
+            reader.begin();
+            reader.take(&envelope?)?;
+            Ok((reader.finish(), reader.role_form()))
+        };
+        let (quick, whole) = (read(Envelope::open(&text)), read(Envelope::parse(&text)));
+        assert_eq!(quick, whole, "{data}");
+        whole
     }
 
     fn one(fields: &str) -> Task {
-        parse_list(&format!(r#"[{{"id":"a",{fields}}}]"#)).unwrap().tasks.remove(0)
+        let (tasks, _) = parse_list(&format!(r#"[{{"id":"a",{fields}}}]"#)).unwrap();
+        Task::clone(&tasks[0])
     }
 
     #[test]
@@ -445,8 +476,9 @@ mod tests {
             ("null", vec![], RoleForm::None),
             ("{}", vec![], RoleForm::None),
         ] {
-            let read = parse_list(&format!(r#"[{{"id":"a","creator_role":{wire}}}]"#)).unwrap();
-            assert_eq!((read.tasks[0].roles.clone(), read.role_form), (roles, form), "{wire}");
+            let (tasks, read) =
+                parse_list(&format!(r#"[{{"id":"a","creator_role":{wire}}}]"#)).unwrap();
+            assert_eq!((tasks[0].roles.to_vec(), read), (roles, form), "{wire}");
         }
     }
 
@@ -493,13 +525,13 @@ mod tests {
         assert_eq!((&*task.error, task.name.shown(), &*task.creator), ("last", "", ""));
         let odd = one(r#""status":"\ud800","error":["a"],"creator":7"#);
         assert_eq!((&*odd.status, &*odd.error, &*odd.creator), (r"\ud800", "[\"a\"]", "7"));
-        assert_eq!(parse_list(r#"[{"id":17}]"#).unwrap().tasks[0].id.as_str(), "17");
+        assert_eq!(parse_list(r#"[{"id":17}]"#).unwrap().0[0].id.as_str(), "17");
     }
 
     #[test]
     fn a_list_that_is_not_understood_is_not_a_shorter_list() {
-        assert!(parse_list("null").unwrap().tasks.is_empty());
-        assert!(parse_list("[]").unwrap().tasks.is_empty());
+        assert!(parse_list("null").unwrap().0.is_empty());
+        assert!(parse_list("[]").unwrap().0.is_empty());
         for data in
             ["{}", "17", "\"\"", "[null]", "[7]", "[{}]", r#"[{"id":"a"},{"id":""}]"#, "[[]]"]
         {
@@ -508,14 +540,15 @@ mod tests {
         let error = parse_list(r#"[{"id":"a"},{"name":"b"}]"#).unwrap_err();
         assert_eq!(error.to_string(), "task 2 of the list has no `id`");
         let no_data = Envelope::parse(r#"{"code":200,"message":"success"}"#).unwrap();
-        assert!(list(&no_data).is_err());
+        assert!(items(&no_data).is_err());
     }
 
     #[test]
     fn an_id_listed_twice_is_one_task() {
-        let read = parse_list(r#"[{"id":"a","state":1},{"id":"b"},{"id":"a","state":7}]"#).unwrap();
-        assert_eq!(read.tasks.len(), 2);
-        assert_eq!(read.tasks[0].state, State::Failed);
+        let (tasks, _) =
+            parse_list(r#"[{"id":"a","state":1},{"id":"b"},{"id":"a","state":7}]"#).unwrap();
+        assert_eq!(tasks.len(), 2);
+        assert_eq!(tasks[0].state, State::Failed);
     }
 
     #[test]
@@ -590,8 +623,9 @@ mod tests {
     }
 
     fn read_every_way(text: &str) {
+        let _ = Reader::default().read(text);
         if let Ok(envelope) = Envelope::parse(text) {
-            let _ = list(&envelope);
+            let _ = items(&envelope);
             let _ = info(&envelope, &TaskId::from("a"));
             let _ = outcomes(&envelope);
             let _ = (envelope.token(), envelope.version());

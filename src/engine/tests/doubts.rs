@@ -274,7 +274,7 @@ fn a_firing_survives_a_crash_between_the_decision_and_the_call() {
         server: "home".into(),
         flavour: Flavour::OpenList,
         skew: SignedDuration::ZERO,
-        kinds: BTreeMap::from([(Kind::Copy, done())]),
+        kinds: BTreeMap::from([(Kind::Copy, done().into_iter().map(Arc::new).collect())]),
         unread: BTreeMap::new(),
     };
     world.memory.fold(&snapshot, now);

@@ -229,7 +229,7 @@ impl History {
     }
 
     fn snapshot(&self, unread: bool) -> Snapshot {
-        let tasks: Vec<Task> = self.tasks.iter().flatten().cloned().collect();
+        let tasks = self.tasks.iter().flatten().cloned().map(Arc::new).collect();
         let (mut kinds, mut missing) = (BTreeMap::new(), BTreeMap::new());
         if unread {
             missing.insert(Kind::Copy, "timed out".to_owned());

@@ -11,7 +11,7 @@ fn listing(id: &str, state: State) -> Task {
         id: id.into(),
         name: TaskName::new(&format!("upload {id}.bin to [/d](/x)")),
         creator: "ann".into(),
-        roles: vec![2],
+        roles: [2].into(),
         state,
         status: "uploading".into(),
         progress: 12.5,
@@ -36,7 +36,7 @@ fn look(second: i64, seen: Vec<Observation>) -> Look {
 
 fn seen(id: &str, state: Option<State>) -> Observation {
     let task = state.map(|state| listing(id, state));
-    Observation { kind: Kind::Upload, id: id.into(), task, still_since: None }
+    Observation { kind: Kind::Upload, id: id.into(), task: task.map(Into::into), still_since: None }
 }
 
 fn batch(looks: Vec<Look>) -> WriteBatch {

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::ops::ControlFlow;
+use std::sync::Arc;
 
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
@@ -200,7 +201,7 @@ fn explained(
     reader: &Reader,
     rules: &RuleSet,
     seen: &Seen,
-    task: &Task,
+    task: &Arc<Task>,
     now: Timestamp,
 ) -> Result<Option<Explained>, Problem> {
     let subjects = [
@@ -214,7 +215,7 @@ fn explained(
         server: seen.server.clone(),
         flavour: seen.flavour,
         skew: SignedDuration::ZERO,
-        kinds: [(seen.kind.clone(), vec![task.clone()])].into(),
+        kinds: [(seen.kind.clone(), vec![Arc::clone(task)])].into(),
         unread: [].into(),
     };
     let tick = Tick { now, seed: 0 };
