@@ -3,7 +3,7 @@
 use std::fs;
 use std::io::{Read as _, Write as _};
 use std::net::TcpListener;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,8 +14,14 @@ use taskwarden::sandbox::{self, Flavour, Sandbox, Settings, State, TaskScript};
 use crate::machine::{median, millis, now, proc_number};
 use crate::{Bar, Table, rules, store};
 
+/// The program that is measured: the one that `TASKWARDEN` names, such as a release, else the one that
+/// was built beside this.
+pub(crate) fn path() -> PathBuf {
+    std::env::var_os("TASKWARDEN").map_or(env!("CARGO_BIN_EXE_taskwarden").into(), PathBuf::from)
+}
+
 fn program(dir: &Path, args: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_taskwarden"));
+    let mut command = Command::new(fs::canonicalize(path()).unwrap());
     command.args(args).current_dir(dir).stdin(Stdio::null()).env_clear();
     for name in ["PATH", "SSL_CERT_FILE", "SSL_CERT_DIR"] {
         if let Some(value) = std::env::var_os(name) {

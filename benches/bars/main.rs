@@ -15,6 +15,7 @@ mod machine;
 mod store;
 
 use std::env;
+use std::fs;
 use std::process::ExitCode;
 
 use machine::{machine, median, millis, now};
@@ -52,7 +53,7 @@ pub(crate) fn rules(count: usize, servers: &str) -> String {
     for n in 0..count {
         out.push_str(&format!(
             "  - name: what drive {n} says when it is busy\n    match:\n      kind: [copy, upload]\n      \
-             state: failed\n      error: 'code:? {n}[0-9]{{3}}, (message|reason) .*{n}|drive {n} (is|was) busy'\n      \
+             state: failed\n      error: 'code:? {n}[0-9]{{3}}, (message|reason): .*{n}|drive {n} (is|was) busy'\n      \
              dst: '/drive {n}/**'\n    action: retry_some\n    max_attempts: 8\n"
         ));
     }
@@ -81,6 +82,10 @@ fn main() -> ExitCode {
     println!("|---|---|---|---|");
     let mut table = Table::default();
     let is_wanted = |part: &str| wanted.is_empty() || wanted.iter().any(|wanted| wanted == part);
+    if is_wanted("size") && env::var_os("TASKWARDEN").is_some() {
+        let size = fs::metadata(daemon::path()).unwrap().len() as f64 / 1_048_576.0;
+        table.row("size of the program", size, "MiB", Bar::AtMost(12.0));
+    }
     if is_wanted("load") {
         loading(&mut table, runs);
     }
