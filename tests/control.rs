@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use common::process::{Home, Process, real_time, report, servers};
 use serde_json::Value;
+use taskwarden::ambient::monotonic;
 use taskwarden::sandbox::{Endpoint, Flavour, Sandbox, Settings, State, TaskScript};
 
 const MOMENT: Duration = Duration::from_millis(100);
@@ -255,6 +256,35 @@ async fn metrics_and_health_are_served_where_the_rules_say() {
     let (code, answer) = reload("\r\nAuthorization: Bearer open-sesame");
     assert_eq!(code, 200, "{answer}");
     assert!(answer.contains("nothing changed"), "{answer}");
+    // Who looks on as things happen does not keep the daemon from ending.
+    let mut events = TcpStream::connect(("127.0.0.1", port)).unwrap();
+    let head =
+        format!("GET /api/v1/events HTTP/1.1\r\n{local}\r\nAuthorization: Bearer open-sesame");
+    write!(events, "{head}\r\n\r\n").unwrap();
+    events.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+    let mut start = [0; 12];
+    events.read_exact(&mut start).unwrap();
+    assert_eq!(&start[9..], b"200");
+    let began = monotonic();
     let said = daemon.terminate().await;
+    assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
     assert!(!said.contains("open-sesame"), "{said}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_demo_runs_the_rules_of_a_file_and_leaves_its_servers_alone() {
+    let sandbox = openlist().await;
+    let home = Home::on(&sandbox, ONCE);
+    let mut demo = home.daemon(&["demo", "-c", "rules.yaml", "--speed", "60"]);
+    demo.until("it is up", || demo.printed().contains("home: reached")).await;
+    // By the second reload all that the first one began has begun.
+    for (turn, attempts) in [(1, "2"), (2, "3")] {
+        let rules = ONCE.replace("max_attempts: 1", &format!("max_attempts: {attempts}"));
+        home.write_rules(&format!("{}{rules}", servers(&[("home", &sandbox)])));
+        let told = || demo.printed().matches("rules reloaded (changed `once`)").count() == turn;
+        demo.until("it is read anew", told).await;
+    }
+    demo.signal("INT");
+    assert_eq!(demo.ends().await.code(), Some(0), "{}", demo.printed());
+    assert_eq!(report(&sandbox).calls.len(), 0, "nobody asked it anything");
 }

@@ -158,6 +158,7 @@ pub(super) fn run(common: &Common, args: &DemoArgs) -> Result<Exit, Failure> {
         ));
         let daemon =
             Daemon::new(config, options).map_err(|error| Failure::new(Exit::Config, error))?;
+        let daemon = daemon.rules_only();
         screen::say(&format!("The dashboard is at http://{address}/."));
         let desk = Desk::new((daemon.control(), daemon.store()), board, feed, metrics, clock);
         tokio::spawn(listener::follow(desk, sink));
@@ -219,6 +220,9 @@ fn aim_at(config: &mut Config, sandbox: &Sandbox) {
         demo.poll = known.poll;
     }
     config.servers = demo.servers;
+    // Nobody is to be told of what did not happen.
+    config.notify = demo.notify;
+    config.audit_log = demo.audit_log;
 }
 
 /// What the terminal shows of the daemon's events.

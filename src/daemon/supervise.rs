@@ -128,6 +128,7 @@ pub struct Daemon {
     ending: Vec<JoinHandle<()>>,
     /// The rules file as it is now cannot be used.
     refused: bool,
+    rules_only: bool,
     requests: mpsc::Receiver<Request>,
     control: Control,
     status: watch::Sender<DaemonStatus>,
@@ -178,11 +179,19 @@ impl Daemon {
             log,
             telling,
             refused: false,
+            rules_only: false,
             requests,
             control: Control { requests: ask, status: seen, rules: in_force },
             status,
             asked: Vec::new(),
         })
+    }
+
+    /// Has a new content of the rules file change the rules only: where it works and whom it tells
+    /// stays as it began. For the demo, which runs the rules of others on a server of its own.
+    #[must_use]
+    pub fn rules_only(self) -> Self {
+        Self { rules_only: true, ..self }
     }
 
     /// A handle that ends the daemon when `true` is sent.
@@ -409,9 +418,15 @@ impl Daemon {
         let files = files.clone();
         let load = tokio::task::spawn_blocking(move || files.load());
         let loaded = load.await.map_err(|error| error.to_string())?;
-        let Some(config) = loaded.config else {
+        let Some(mut config) = loaded.config else {
             return Err(one_line_each(&loaded));
         };
+        if self.rules_only {
+            config.servers.clone_from(&self.config.servers);
+            config.listen.clone_from(&self.config.listen);
+            config.notify.clone_from(&self.config.notify);
+            config.audit_log.clone_from(&self.config.audit_log);
+        }
         if config.servers.is_empty() {
             return Err(format!("{path}: {}", StartError::NoServers));
         }
