@@ -13,7 +13,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::Bytes;
 use axum::http::{HeaderMap, Method, StatusCode, Uri};
-use common::process::Home;
+use common::process::{Home, real_time, servers};
 use common::{Told, Turned, config, sandbox};
 use serde_json::{Value, json};
 use taskwarden::ambient::Clock;
@@ -23,6 +23,7 @@ use taskwarden::engine::message::Message;
 use taskwarden::notify::{Courier, NotSent};
 use taskwarden::rules::{Config, Source, load};
 use taskwarden::sandbox::{Flavour, Sandbox, Settings, TaskScript};
+use taskwarden::store::Reader;
 
 /// A request as the service got it.
 #[derive(Clone, Debug)]
@@ -721,6 +722,37 @@ async fn restart() {
     let got = service.got();
     assert_eq!(got[0].json()["title"], "home: `tell` (3 times)");
     assert!(got[0].json()["text"].as_str().unwrap().contains("http://x.example/"), "{got:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_waits_to_be_told_outlives_a_kill() {
+    let sandbox = real_time(Settings::new(Flavour::OpenList)).await;
+    sandbox.with_model(|model| {
+        let name = "download http://x.example/f.bin to (/d)";
+        model.add(TaskScript::new("offline_download", name).fails(9, Duration::ZERO, "EOF"))
+    });
+    let service = Service::start().await;
+    let home = Home::new();
+    home.write_rules(&format!(
+        "{}notify: [{{ name: hook, service: webhook, url: '{}/', wait: 10s, interval: 0s }}]\n{TELL}",
+        servers(&[("home", &sandbox)]),
+        service.url
+    ));
+    let daemon = home.daemon(&["run"]);
+    let waits = || {
+        let reader = Reader::open(&home.state()).ok()?;
+        let stored = reader.server_state(&telling::STORED_AS.into()).ok()??;
+        stored.to_string().contains("x.example").then_some(())
+    };
+    daemon.until("it is written down", || waits().is_some()).await;
+    daemon.kill();
+    assert_eq!(service.got().len(), 0);
+    let daemon = home.daemon(&["run"]);
+    daemon.until("it is told", || !service.got().is_empty()).await;
+    daemon.terminate().await;
+    let got = service.got();
+    assert_eq!(got.len(), 1, "{got:#?}");
+    assert!(got[0].json()["text"].as_str().unwrap().contains("x.example/f.bin"), "{got:?}");
 }
 
 #[tokio::test]

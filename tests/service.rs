@@ -24,14 +24,19 @@ impl Manager {
         Self(socket)
     }
 
+    /// The next message, if one comes soon.
+    fn next(&self) -> Option<String> {
+        let mut buffer = [0; 4096];
+        let length = self.0.recv(&mut buffer).ok()?;
+        Some(String::from_utf8(buffer[..length].to_vec()).unwrap())
+    }
+
     /// Waits for a message with this line; gives back the whole of it.
     fn hears(&self, line: &str) -> String {
         let began = monotonic();
         let mut heard = Vec::new();
         while began.elapsed() < Duration::from_secs(20) {
-            let mut buffer = [0; 4096];
-            let Ok(length) = self.0.recv(&mut buffer) else { continue };
-            let message = String::from_utf8(buffer[..length].to_vec()).unwrap();
+            let Some(message) = self.next() else { continue };
             if message.lines().any(|said| said == line) {
                 return message;
             }
@@ -119,6 +124,82 @@ async fn a_server_that_hangs_is_no_stuck_loop() {
     }
     daemon.signal("TERM");
     daemon.ends().await;
+}
+
+/// Set for the child: the folder it runs in.
+#[cfg(debug_assertions)]
+const CHILD: &str = "WATCHDOG_TEST_FOLDER";
+
+/// No test: the daemon, with a loop that hangs when it is about to act.
+#[cfg(debug_assertions)]
+#[test]
+fn a_daemon_whose_loop_hangs() {
+    use clap::Parser as _;
+
+    let Ok(folder) = std::env::var(CHILD) else { return };
+    taskwarden::ambient::at_fault_points(|name| {
+        if name == "intents written" {
+            println!("it hangs");
+            loop {
+                std::thread::park();
+            }
+        }
+    });
+    let folder = Path::new(&folder);
+    let (rules, state) = (folder.join("rules.yaml"), folder.join("state"));
+    let words = [
+        "taskwarden".as_ref(),
+        "run".as_ref(),
+        "--config".as_ref(),
+        rules.as_os_str(),
+        "--state-dir".as_ref(),
+        state.as_os_str(),
+    ];
+    let _ = taskwarden::cli::main(taskwarden::cli::Args::parse_from(words));
+}
+
+#[cfg(debug_assertions)]
+#[tokio::test(flavor = "multi_thread")]
+async fn a_loop_that_hangs_starves_the_watchdog() {
+    const WATCHDOG: Duration = Duration::from_secs(6);
+    let sandbox = openlist().await;
+    let home = Home::on(&sandbox, &RULES.replace("notify", "retry_some, backoff: { initial: 1s }"));
+    let manager = Manager::new(&home);
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command.args(["--exact", "a_daemon_whose_loop_hangs", "--nocapture"]);
+    command.env(CHILD, home.path()).env("NOTIFY_SOCKET", home.file("notify"));
+    command.env("WATCHDOG_USEC", WATCHDOG.as_micros().to_string()).env_remove("WATCHDOG_PID");
+    command.env("SANDBOX_TOKEN_OPENLIST", sandbox.token());
+    let daemon = Process::start(command);
+    // Well fed for longer than the watchdog would wait, while nothing is to be done.
+    let began = monotonic();
+    while began.elapsed() < WATCHDOG {
+        manager.hears("WATCHDOG=1");
+    }
+    sandbox.with_model(|model| {
+        let name = "download http://h.example/f to (/d)";
+        let moment = Duration::from_millis(10);
+        model.add(
+            taskwarden::sandbox::TaskScript::new("offline_download", name).fails(9, moment, "EOF"),
+        )
+    });
+    daemon.until("the loop hangs", || daemon.printed().contains("it hangs")).await;
+    // It may be fed until the loop counts as stuck, and then no more: systemd starts it anew.
+    let hung = monotonic();
+    let mut fed = hung;
+    while fed.elapsed() < WATCHDOG {
+        assert!(hung.elapsed() < WATCHDOG * 3, "it is fed on and on");
+        if manager.next().is_some_and(|said| said.contains("WATCHDOG=1")) {
+            fed = monotonic();
+        }
+    }
+    daemon.kill();
+    // The next one takes up what was begun.
+    let mut daemon = start(&home);
+    manager.hears("READY=1");
+    manager.hears("STATUS=home: 1 task");
+    daemon.signal("TERM");
+    assert!(daemon.ends().await.success());
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -10,7 +10,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::{JoinHandle, JoinSet};
 
 use super::audit_log::{self, AuditLog};
-use super::beat::Beat;
+use super::beat::{Beat, STUCK};
 use super::control::{Control, DaemonStatus, Done, OrderRequest, Refusal, Request, check_names};
 use super::reload::{Content, FollowedFile};
 use super::rules_files::RulesFiles;
@@ -124,6 +124,8 @@ pub struct Daemon {
     died: (mpsc::UnboundedSender<ServerName>, mpsc::UnboundedReceiver<ServerName>),
     log: AuditLog,
     telling: Telling,
+    /// After how long without a sign of life a loop is stuck.
+    stuck: Duration,
     /// Loops that were told to end and have not yet.
     ending: Vec<JoinHandle<()>>,
     /// The rules file as it is now cannot be used.
@@ -178,6 +180,7 @@ impl Daemon {
             died: mpsc::unbounded_channel(),
             log,
             telling,
+            stuck: service::patience().map_or(STUCK, |patience| patience / 2),
             refused: false,
             rules_only: false,
             requests,
@@ -293,7 +296,7 @@ impl Daemon {
             return Err(StartError::NoServers);
         };
         // Nobody asks anything of a loop that is driven so.
-        self.watch_server(server, self.stop.subscribe(), mpsc::channel(1).1, Beat::new())
+        self.watch_server(server, self.stop.subscribe(), mpsc::channel(1).1, Beat::new(self.stuck))
     }
 
     /// Looks at every server once and acts; tells which could not be reached, with why.
@@ -354,7 +357,7 @@ impl Daemon {
     fn start(&mut self, server: &ServerConfig) -> Result<(), StartError> {
         let (stop, receiver) = watch::channel(false);
         let (orders, waiting) = mpsc::channel(ORDERS);
-        let beat = Beat::new();
+        let beat = Beat::new(self.stuck);
         let watch = self.watch_server(server, receiver, waiting, beat.clone())?;
         let work = tokio::spawn(watch.run());
         let (died, name) = (self.died.0.clone(), server.name.clone());

@@ -62,7 +62,7 @@ pub fn reloading() {
 /// How long the service manager waits to hear that all loops go on; `None` if it does not.
 #[must_use]
 pub fn patience() -> Option<Duration> {
-    sd_notify::watchdog_enabled()
+    sd_notify::watchdog_enabled().filter(|patience| !patience.is_zero())
 }
 
 fn tell(state: &[NotifyState<'_>]) {

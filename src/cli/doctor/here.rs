@@ -186,7 +186,9 @@ pub(super) fn given_up(server: &ServerConfig, kept: &Kept) -> Option<Line> {
 
 /// Looks for the systemd unit.
 pub(super) fn unit() -> Line {
-    if let Some(found) = UNITS.iter().find(|path| Path::new(path).exists()) {
+    let template = |path: &str| path.replace(".service", "@.service");
+    let units = UNITS.iter().flat_map(|path| [(*path).to_owned(), template(path)]);
+    if let Some(found) = units.into_iter().find(|path| Path::new(path).exists()) {
         return Line::ok("unit", format!("`{found}` is installed"));
     }
     if !Path::new("/run/systemd/system").exists() {

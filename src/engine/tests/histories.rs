@@ -451,17 +451,17 @@ fn everything(memory: &Memory) -> Changes {
 
 /// The same after it was written and read.
 fn through_json(changes: Changes) -> Changes {
-    fn through<T: serde::Serialize + serde::de::DeserializeOwned>(value: T) -> T {
-        serde_json::from_str(&serde_json::to_string(&value).unwrap()).unwrap()
+    fn through<T: serde::Serialize + serde::de::DeserializeOwned>(value: &T) -> T {
+        serde_json::from_str(&serde_json::to_string(value).unwrap()).unwrap()
     }
     let Changes { tasks, progress, rules } = changes;
     Changes {
-        tasks: tasks.into_iter().map(|(kind, id, task)| (kind, id, through(task))).collect(),
+        tasks: tasks.into_iter().map(|(kind, id, task)| (kind, id, through(&task))).collect(),
         progress: progress
             .into_iter()
-            .map(|(subject, rule, progress)| (subject, rule, through(progress)))
+            .map(|(subject, rule, progress)| (subject, rule, through(&progress)))
             .collect(),
-        rules: rules.into_iter().map(|(rule, known)| (rule, through(known))).collect(),
+        rules: rules.into_iter().map(|(rule, known)| (rule, through(&known))).collect(),
     }
 }
 
