@@ -1,6 +1,7 @@
 //! Messages to people: the forms of the services, held by servers that speak as they do, and what the
 //! daemon tells when.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test may fail so")]
+#![allow(clippy::format_collect, reason = "a test has time")]
 
 mod common;
 
