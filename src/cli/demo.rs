@@ -160,7 +160,8 @@ pub(super) fn run(common: &Common, args: &DemoArgs) -> Result<Exit, Failure> {
             Daemon::new(config, options).map_err(|error| Failure::new(Exit::Config, error))?;
         let daemon = daemon.rules_only();
         screen::say(&format!("The dashboard is at http://{address}/."));
-        let desk = Desk::new((daemon.control(), daemon.store()), board, feed, metrics, clock);
+        let mut desk = Desk::new((daemon.control(), daemon.store()), board, feed, metrics, clock);
+        desk.speed = f64::from(args.speed);
         tokio::spawn(listener::follow(desk, sink));
         let stopper = daemon.stopper();
         let work = daemon.run(followed.map(|followed| (path.clone(), followed)));

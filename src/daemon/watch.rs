@@ -385,8 +385,25 @@ impl Watch {
             Err("it holds, but could not be written down yet, and a restart would forget it"
                 .to_owned())
         };
+        self.show_obeyed();
         // Who asked may have gone.
         let _ = reply.send(answer);
+    }
+
+    /// Tells what came of an order at once, so that whoever asked sees it before the next look.
+    fn show_obeyed(&mut self) {
+        // Before the first look there is nothing to tell.
+        if self.status.rules.is_empty() {
+            return;
+        }
+        let stands = standing::rules(&self.rules.borrow(), &self.memory, None);
+        for rule in &mut self.status.rules {
+            if let Some(stands) = stands.iter().find(|stands| stands.rule == rule.rule) {
+                rule.paused.clone_from(&stands.paused);
+                rule.dead = stands.dead;
+            }
+        }
+        self.sink.emit(&Event::Status(Arc::new(self.status.clone())));
     }
 
     /// Does what people asked for meanwhile.

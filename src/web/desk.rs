@@ -36,6 +36,8 @@ pub struct Desk {
     pub store: Store,
     /// The time.
     pub clock: Clock,
+    /// How many seconds of it pass in a second; other than 1 in the demo only.
+    pub speed: f64,
     /// Who may come in.
     pub doors: Arc<Doors>,
     pub(super) listeners: Arc<Semaphore>,
@@ -59,6 +61,7 @@ impl Desk {
             metrics,
             store,
             clock,
+            speed: 1.0,
             doors: Arc::default(),
             listeners: Arc::new(Semaphore::new(LISTENERS)),
             readings: Arc::new(Semaphore::new(READINGS)),

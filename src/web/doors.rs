@@ -187,7 +187,15 @@ pub async fn admit(State(desk): State<Desk>, request: Request, next: Next) -> Re
     let events = request.uri().path() == EVENTS;
     let answer = async {
         match enter(&desk, &listen, request).await {
-            Ok(request) => next.run(request).await,
+            Ok(request) => {
+                let visitor = request.extensions().get::<Visitor>().cloned();
+                let mut response = next.run(request).await;
+                // For whoever shows a problem to people.
+                if let Some(visitor) = visitor {
+                    response.extensions_mut().insert(visitor);
+                }
+                response
+            }
             Err(refused) => *refused,
         }
     };

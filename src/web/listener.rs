@@ -72,6 +72,7 @@ pub fn router(desk: Desk) -> Router {
         .method_not_allowed_fallback(not_so)
         .layer(DefaultBodyLimit::max(doors::BODY))
         .layer(middleware::from_fn_with_state(desk.clone(), doors::admit))
+        .layer(middleware::from_fn_with_state(desk.clone(), pages::dress))
         .with_state(desk)
 }
 

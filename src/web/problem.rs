@@ -78,7 +78,8 @@ impl From<OpenError> for Problem {
 
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
-        let mut response = (self.status, Json(Refused { error: self.text })).into_response();
+        let refused = Refused { error: self.text.clone() };
+        let mut response = (self.status, Json(refused)).into_response();
         if let Some(seconds) = self.retry_after {
             response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
         }
@@ -86,6 +87,8 @@ impl IntoResponse for Problem {
             let scheme = HeaderValue::from_static("Bearer");
             response.headers_mut().insert(header::WWW_AUTHENTICATE, scheme);
         }
+        // For whoever shows it to people.
+        response.extensions_mut().insert(self);
         response
     }
 }
