@@ -747,7 +747,8 @@ fn a_clock_that_is_set_by_some_seconds_makes_no_room_in_the_hour() {
 
 #[test]
 fn a_firing_under_way_goes_on_when_the_clock_is_set() {
-    for by in [-7200, 7200, 86_400] {
+    // To no moment at which it fires again.
+    for by in [-7000, 1800, 3000] {
         let mut few = hourly(rule("r", Action::DeleteSome, state(State::Succeeded)));
         few.limits.per_tick = Some(1);
         let mut world = World::new(vec![few]);
@@ -916,6 +917,13 @@ fn a_whole_kind_waits_for_its_last_call_and_backs_off() {
          130 #1 unknown: no sign that it was carried out
          160 #2 r: retry_failed copy",
     );
+    let mut soon = all();
+    soon.backoff.initial = Duration::from_secs(5);
+    let mut world = World::new(vec![soon]);
+    for seconds in [100, 110, 129] {
+        world.tick(seconds, &[failed("a", 0, "x")], &lost());
+    }
+    assert_log(&world, "100 #1 r: retry_failed copy");
     // Each accepted one makes the next wait longer, and what a person canceled holds it up.
     let mut world = World::new(vec![all()]);
     world.tick(100, &[failed("a", 0, "x")], &Answer::Accepted);
@@ -951,6 +959,25 @@ fn what_the_daemon_itself_canceled_is_retried_only_where_a_rule_says_so() {
         "310 #1 c: cancel_some a attempt 1
          320 #1 effective: the task is canceled",
     );
+}
+
+#[test]
+fn what_the_daemon_itself_canceled_is_no_persons_cancel_on_alist() {
+    let stalled = Test::Span(SpanField::StalledFor, Comparison::AtLeast, Duration::from_secs(300));
+    let cancel = rule("c", Action::CancelSome, leaf("stalled_for", stalled));
+    let mut world = World::new(vec![cancel, retry("r")]);
+    world.flavour = Flavour::AList;
+    let canceled = || task("a", State::Failed, Some((0, 315)), "context canceled");
+    run(
+        &mut world,
+        &[
+            (10, vec![task("a", State::Running, Some((0, 0)), "")]),
+            (310, vec![task("a", State::Running, Some((0, 0)), "")]),
+            (320, vec![canceled()]),
+            (375, vec![canceled()]),
+        ],
+    );
+    assert!(world.log.contains("375 #2 r: retry_some a"), "{}", world.log);
 }
 
 #[test]
@@ -1010,6 +1037,9 @@ fn a_canary_that_vanishes_hands_over_after_a_cool_down() {
     assert!(log.contains("310 #1 r: retry_some a"), "{log}");
     assert!(log.contains("610 #2 r: retry_some b"), "{log}");
     assert_eq!(log.matches("breaker of").count(), 1, "that is no opening: {log}");
+    // Nor does one hold it up that was last seen in a queue.
+    let log = broken(|seconds| (seconds == 320).then(|| task("a", State::WaitingRetry, None, "")));
+    assert!(log.contains("610 #2 r: retry_some b"), "{log}");
 }
 
 #[test]
