@@ -20,7 +20,7 @@ use std::process::Command;
 use answer::{answer, mix, rules};
 use jiff::{SignedDuration, Timestamp};
 use rustix::time::{ClockId, clock_gettime};
-use taskwarden::engine::decide::{Tick, decide};
+use taskwarden::engine::decide::{Sleepers, Tick};
 use taskwarden::engine::memory::{Memory, Snapshot};
 use taskwarden::engine::rule::RuleSet;
 use taskwarden::engine::task::{Flavour, Kind};
@@ -80,6 +80,7 @@ fn rule_set(count: usize) -> RuleSet {
 struct Loop {
     reader: Reader,
     memory: Memory,
+    sleepers: Sleepers,
     ticks: i64,
 }
 
@@ -100,7 +101,7 @@ impl Parts {
 impl Loop {
     fn new() -> Self {
         let (reader, memory) = (Reader::default(), Memory::new(SERVER.into()));
-        Self { reader, memory, ticks: 0 }
+        Self { reader, memory, sleepers: Sleepers::default(), ticks: 0 }
     }
 
     /// One tick over an answer, which goes once it is read.
@@ -119,7 +120,8 @@ impl Loop {
         };
         let (judgements, fold) = timed(|| self.memory.fold(&snapshot, now));
         let (decision, decide) = timed(|| {
-            let decision = decide(rules, &self.memory, &snapshot, Tick { now, seed: 1 });
+            let tick = Tick { now, seed: 1 };
+            let decision = self.sleepers.decide(rules, &self.memory, &snapshot, tick);
             self.memory.absorb(decision.memory.clone());
             decision
         });

@@ -14,7 +14,7 @@ use super::look::Eye;
 use super::standing;
 use crate::ambient::{Clock, WatchedClock, fault_point, monotonic};
 use crate::engine::audit::{AuditRow, IntentId, Outcome, Trouble};
-use crate::engine::decide::{Decision, GiveUp, Planned, Tick, decide};
+use crate::engine::decide::{Decision, GiveUp, Planned, Sleepers, Tick};
 use crate::engine::memory::{Memory, Snapshot};
 use crate::engine::observe::{Look, Observer, QueueSample, Sampler};
 use crate::engine::rule::{Action, Mode, RuleSet};
@@ -41,6 +41,9 @@ pub struct Watch {
     beat: Beat,
     pub(super) memory: Memory,
     observer: Observer,
+    sleepers: Sleepers,
+    /// The rules by which they sleep.
+    slept_by: Option<Arc<RuleSet>>,
     sampler: Sampler,
     /// Rows of actions whose effect is not known yet.
     pub(super) open: HashMap<IntentId, AuditRow>,
@@ -190,6 +193,8 @@ impl Watch {
             beat: settings.beat,
             memory,
             observer,
+            sleepers: Sleepers::default(),
+            slept_by: None,
             sampler: Sampler::default(),
             open,
             unwritten: Unwritten::default(),
@@ -305,7 +310,12 @@ impl Watch {
         let now = self.clock.now();
         let rules = self.rules.borrow_and_update().clone();
         let judgements = self.memory.fold(&snapshot, now);
-        let decision = decide(&rules, &self.memory, &snapshot, Tick { now, seed: self.seed });
+        if !self.slept_by.as_ref().is_some_and(|by| Arc::ptr_eq(by, &rules)) {
+            self.sleepers.wake_all();
+            self.slept_by = Some(Arc::clone(&rules));
+        }
+        let tick = Tick { now, seed: self.seed };
+        let decision = self.sleepers.decide(&rules, &self.memory, &snapshot, tick);
         let decided = !judgements.is_empty() || decision.does_something();
         let seen = self.observer.look(&snapshot, &self.memory, now, decided);
         self.unwritten.note_seen(seen);
@@ -341,6 +351,7 @@ impl Watch {
         let Some(jump) = self.watched_clock.jump() else { return false };
         self.memory.shift(jump);
         self.observer.note_jump();
+        self.sleepers.wake_all();
         self.eye.shift(jump);
         if let Some((since, _)) = &mut self.away {
             *since = since.saturating_add(jump).unwrap_or(*since);
@@ -368,6 +379,7 @@ impl Watch {
     pub(super) async fn heed(&mut self, OrderRequest { order, reply }: OrderRequest) {
         let now = self.now();
         let revision = self.rules.borrow().revision.clone();
+        self.sleepers.wake_all();
         let obeyed = self.memory.obey(&order, now);
         let done: Vec<Done> = obeyed
             .into_iter()

@@ -1,11 +1,12 @@
 //! The one evaluator: rules, memory and a look at a server go in; actions, what to remember and the
 //! reasons come out. `run`, `plan`, `explain`, `test` and `backtest` all call it.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use foldhash::{HashMap, HashMapExt as _};
 use jiff::{SignedDuration, Timestamp};
 
 use super::backoff::draw;
@@ -15,9 +16,11 @@ use super::memory::{
     Changes, GaveUp, KindProgress, Memory, Noticed, Progress, RuleMemory, Snapshot, Subject,
     TaskMemory,
 };
-use super::predicate::{OfError, Side, View, error_of, format_duration};
+use super::predicate::{
+    OfError, Side, SpanField, Test, View, error_of, format_duration, span_since,
+};
 use super::rule::{Action, Effect, Identity, Mode, Rule, RuleSet};
-use super::task::{Fingerprint, Kind, RuleName, State, Task, TaskId};
+use super::task::{Fingerprint, Flavour, Kind, RuleName, State, Task, TaskId};
 use super::trace::{Gate, Look, RuleTrace, TaskTrace, Waiting};
 
 /// The moment of a decision, and the seed of its draws.
@@ -141,6 +144,69 @@ pub fn decide_part(
     Evaluation::new(rules, memory, snapshot, tick).run_part(part)
 }
 
+/// The tasks of a server of which no rule wants anything before some moment. Most tasks are such, and
+/// to find that out anew at every look would take most of a tick.
+///
+/// A task sleeps while it is listed as it was and no matcher that looks at time can come out otherwise.
+/// One that a rule has taken, or has let go of, or with an action that waits to be judged, never does:
+/// so all that is remembered of a sleeping task comes from its listing. Whatever else changes what
+/// rules make of tasks (other rules, what people ask for, a clock that is set) must wake all.
+#[derive(Debug, Default)]
+pub struct Sleepers {
+    /// The list of each kind, by id, with the moment until which each task sleeps.
+    kinds: BTreeMap<Kind, Vec<(Arc<Task>, Timestamp)>>,
+    flavour: Flavour,
+    last: Option<Timestamp>,
+}
+
+impl Sleepers {
+    /// Wakes all of them.
+    pub fn wake_all(&mut self) {
+        self.kinds.clear();
+    }
+
+    /// Comes to the same as [`decide`], without a look at those that sleep. The rules must be those
+    /// of the last call, unless all were woken since.
+    #[must_use]
+    pub fn decide(
+        &mut self,
+        rules: &RuleSet,
+        memory: &Memory,
+        snapshot: &Snapshot,
+        tick: Tick,
+    ) -> Decision {
+        let back = self.last.replace(tick.now).is_some_and(|last| last > tick.now);
+        if back || self.flavour != snapshot.flavour {
+            self.wake_all();
+        }
+        self.flavour = snapshot.flavour;
+        self.kinds.retain(|kind, _| snapshot.kinds.contains_key(kind));
+        Evaluation::new(rules, memory, snapshot, tick).run_awake(self)
+    }
+
+    /// Lines up what is known of a kind with its list; false if the list is not sorted.
+    fn line_up(&mut self, kind: &Kind, tasks: &[Arc<Task>]) -> bool {
+        let before = self.kinds.remove(kind).unwrap_or_default();
+        let mut before = before.into_iter().peekable();
+        let mut line = Vec::with_capacity(tasks.len());
+        for (place, task) in tasks.iter().enumerate() {
+            if let Some(same) = before.next_if(|(before, _)| Arc::ptr_eq(before, task)) {
+                line.push(same);
+                continue;
+            }
+            if place > 0 && tasks[place - 1].id >= task.id {
+                return false;
+            }
+            while before.next_if(|(before, _)| before.id < task.id).is_some() {}
+            let same = before.next_if(|(before, _)| before.id == task.id);
+            let same = same.filter(|(before, _)| Arc::ptr_eq(before, task));
+            line.push(same.unwrap_or_else(|| (Arc::clone(task), Timestamp::MIN)));
+        }
+        self.kinds.insert(kind.clone(), line);
+        true
+    }
+}
+
 /// The same, with everything written down that was looked at for one task; `None` when the snapshot
 /// does not have it.
 #[must_use]
@@ -259,9 +325,17 @@ struct Candidate<'a> {
     kind: &'a Kind,
     task: &'a Task,
     due: Timestamp,
+    remembered: Option<&'a TaskMemory>,
     claims: Vec<Claim>,
     class: Option<Class>,
-    error: String,
+    error: &'a str,
+}
+
+impl Candidate<'_> {
+    /// Since when the task is as it is.
+    fn since(&self, now: Timestamp) -> Timestamp {
+        self.remembered.map_or(now, |memory| memory.state_since)
+    }
 }
 
 /// A rule's claim on a task.
@@ -301,6 +375,8 @@ struct Evaluation<'a> {
     names_given_up: HashMap<Subject, Vec<usize>>,
     runs_by_name: HashMap<&'a RuleName, usize>,
     counts_names: bool,
+    /// Whether a rule has, or had, something to do with the task that was looked at last.
+    concerned: bool,
     /// The undone tasks of each kind, counted once.
     undone: HashMap<&'a Kind, u32>,
     decision: Decision,
@@ -328,6 +404,7 @@ impl<'a> Evaluation<'a> {
             names_given_up: HashMap::new(),
             runs_by_name,
             counts_names: rules.rules.iter().any(|rule| rule.identity == Identity::Name),
+            concerned: false,
             undone: if rules.rules.iter().any(|rule| rule.limits.only_if_undone_below.is_some()) {
                 let kinds = snapshot.kinds.iter();
                 kinds.map(|(kind, tasks)| (kind, count_undone(tasks))).collect()
@@ -345,6 +422,33 @@ impl<'a> Evaluation<'a> {
             candidates.extend(self.look(kind, task, None));
         }
         self.weigh_all(candidates, None, None);
+        self.finish(None).0
+    }
+
+    fn run_awake(mut self, sleepers: &mut Sleepers) -> Decision {
+        let (now, snapshot) = (self.tick.now, self.snapshot);
+        // Tasks of a name share what rules remember of them.
+        let sorted = |(kind, tasks): (&Kind, &Vec<Arc<Task>>)| sleepers.line_up(kind, tasks);
+        if self.counts_names || !snapshot.kinds.iter().all(sorted) {
+            sleepers.wake_all();
+            return self.run(None).0;
+        }
+        self.advance_breakers();
+        let spans = spans(self.rules);
+        let mut candidates = Vec::new();
+        for (kind, tasks) in &snapshot.kinds {
+            let Some(line) = sleepers.kinds.get_mut(kind) else { continue };
+            for (task, (_, until)) in tasks.iter().zip(line) {
+                if *until > now {
+                    continue;
+                }
+                candidates.extend(self.look(kind, task, None));
+                let known = self.memory.task(kind, &task.id).filter(|_| !self.concerned);
+                *until = known.map_or(Timestamp::MIN, |known| wake(&spans, task.state, known, now));
+            }
+        }
+        self.weigh_all(candidates, None, None);
+        self.weigh_whole_kinds(None);
         self.finish(None).0
     }
 
@@ -463,6 +567,7 @@ impl<'a> Evaluation<'a> {
         );
         let mut runs = self.runs_for_alike(kind, error_of(task, remembered), &mut view);
         let gave_up = self.runs_that_gave_up(kind, task);
+        let mut concerned = known.pending.is_some() || !gave_up.is_empty();
         if trace.is_some() {
             runs = (0..self.runs.len()).collect();
         } else if !gave_up.is_empty() {
@@ -521,6 +626,7 @@ impl<'a> Evaluation<'a> {
             if !matched {
                 continue;
             }
+            concerned = true;
             let class = || view.shown_class().cloned();
             if let Some(gave_up) = gave_up {
                 let Some(action) = left else {
@@ -593,14 +699,14 @@ impl<'a> Evaluation<'a> {
                 }
             }
         }
+        self.concerned = concerned;
         if let Some(trace) = trace {
             view.error().clone_into(&mut trace.error);
             trace.class = view.shown_class().cloned();
         }
         let due = claims.iter().map(|claim| claim.due).min()?;
-        let error = view.error().to_owned();
-        let class = view.shown_class().cloned();
-        Some(Candidate { kind, task, due, claims, class, error })
+        let (error, class) = (error_of(task, remembered), view.shown_class().cloned());
+        Some(Candidate { kind, task, due, remembered, claims, class, error })
     }
 
     /// The rules that may take a task, by what it has in common with others; in file order.
@@ -845,9 +951,8 @@ impl<'a> Evaluation<'a> {
         let mut acted = false;
         let own = Subject::Task(candidate.kind.clone(), candidate.task.id.clone());
         for claim in &candidate.claims {
-            let pending = self
-                .memory
-                .task(candidate.kind, &candidate.task.id)
+            let pending = candidate
+                .remembered
                 .and_then(|task| task.pending.as_ref())
                 .map(|pending| pending.at)
                 .or_else(|| self.name_pending(&claim.subject, self.runs[claim.run].rule));
@@ -863,14 +968,11 @@ impl<'a> Evaluation<'a> {
             let run = &self.runs[claim.run];
             let state = Noticed {
                 state: candidate.task.state,
-                since: self
-                    .memory
-                    .task(candidate.kind, &candidate.task.id)
-                    .map_or(now, |task| task.state_since),
+                since: candidate.since(now),
                 dry_run: run.mode == Mode::DryRun,
             };
-            let progress = self.progress_of(&own, &run.rule.name).cloned().unwrap_or_default();
-            let fresh = progress.noticed.as_ref() != Some(&state);
+            let progress = self.progress_of(&own, &run.rule.name);
+            let fresh = progress.and_then(|progress| progress.noticed.as_ref()) != Some(&state);
             if notify && !fresh {
                 gates.push(Gate::Noticed);
             }
@@ -894,11 +996,10 @@ impl<'a> Evaluation<'a> {
             }
             let mode = run.mode;
             let live = mode == Mode::Live;
-            if notify || mode == Mode::DryRun {
+            if fresh && (notify || mode == Mode::DryRun) {
+                let progress = self.progress_of(&own, &run.rule.name).cloned().unwrap_or_default();
                 let noticed = Progress { noticed: Some(state), ..progress };
-                if fresh {
-                    self.progress.insert((own.clone(), run.rule.name.clone()), noticed);
-                }
+                self.progress.insert((own.clone(), run.rule.name.clone()), noticed);
             }
             let reason = self.reason(candidate, claim);
             self.decision.actions.push(Planned {
@@ -910,7 +1011,7 @@ impl<'a> Evaluation<'a> {
                     candidate.task,
                     claim.subject.clone(),
                     claim.attempts + u32::from(!claim.farewell),
-                    &candidate.error,
+                    candidate.error,
                     candidate.class.clone(),
                 )),
                 reason,
@@ -947,11 +1048,7 @@ impl<'a> Evaluation<'a> {
         let rule = run.rule;
         let enough = |gates: &Vec<Gate>| !all && !gates.is_empty();
         run.common_gates(now, gates);
-        let since = self
-            .memory
-            .task(candidate.kind, &candidate.task.id)
-            .map_or(now, |task| task.state_since);
-        if !run.is_about(since) {
+        if !run.is_about(candidate.since(now)) {
             gates.push(run.next_firing(now));
         }
         if enough(gates) {
@@ -1032,8 +1129,7 @@ impl<'a> Evaluation<'a> {
     fn reason(&self, candidate: &Candidate<'_>, claim: &Claim) -> String {
         let rule = self.runs[claim.run].rule;
         let now = self.tick.now;
-        let memory = self.memory.task(candidate.kind, &candidate.task.id);
-        let since = memory.map_or(now, |memory| memory.state_since);
+        let since = candidate.since(now);
         let ago =
             format_duration(Duration::try_from(now.duration_since(since)).unwrap_or_default());
         let state = candidate.task.state;
@@ -1046,7 +1142,7 @@ impl<'a> Evaluation<'a> {
                 None => format!("{state} for {ago}; attempt {}", claim.attempts + 1),
             },
             Effect::Cancel if state == State::Running => {
-                let stalled = memory.map_or(now, |memory| memory.progress_at);
+                let stalled = candidate.remembered.map_or(now, |memory| memory.progress_at);
                 let stalled = Duration::try_from(now.duration_since(stalled)).unwrap_or_default();
                 let progress = candidate.task.progress;
                 format!("running for {ago}, at {progress}% for {}", format_duration(stalled))
@@ -1382,6 +1478,38 @@ impl<'a> RuleRun<'a> {
         *self.memory.minutes.entry(now.as_second().div_euclid(60)).or_default() += 1;
         self.changed = true;
     }
+}
+
+/// The lengths of time that matchers look at, each once.
+fn spans(rules: &RuleSet) -> Vec<(SpanField, Duration)> {
+    let mut spans = Vec::new();
+    for rule in &rules.rules {
+        rule.condition.leaves(false, &mut |leaf, _| {
+            if let Test::Span(field, _, bound) = &leaf.test
+                && !spans.contains(&(*field, *bound))
+            {
+                spans.push((*field, *bound));
+            }
+        });
+    }
+    spans
+}
+
+/// When one of them next comes out otherwise for a task that is listed as it is.
+fn wake(
+    spans: &[(SpanField, Duration)],
+    state: State,
+    known: &TaskMemory,
+    now: Timestamp,
+) -> Timestamp {
+    let moments = spans.iter().filter_map(|(field, bound)| {
+        let from = span_since(known, state, *field)?;
+        let at = from.checked_add(*bound).unwrap_or(Timestamp::MAX);
+        // A bound that must be passed is passed a moment later.
+        let at = if at == now { at.checked_add(SignedDuration::from_nanos(1)).ok()? } else { at };
+        (at > now).then_some(at)
+    });
+    moments.min().unwrap_or(Timestamp::MAX)
 }
 
 /// Where an action of a rule that counts by name waits to be judged.

@@ -39,7 +39,7 @@ pub struct Memory {
     /// The server.
     pub server: ServerName,
     /// What is remembered of each task.
-    pub tasks: BTreeMap<Kind, HashMap<TaskId, TaskMemory>>,
+    pub tasks: BTreeMap<Kind, foldhash::HashMap<TaskId, TaskMemory>>,
     /// How far each rule has come with each task it dealt with.
     pub progress: HashMap<Subject, BTreeMap<RuleName, Progress>>,
     /// What is remembered of each rule.
@@ -48,14 +48,39 @@ pub struct Memory {
     looked: BTreeMap<Kind, Timestamp>,
     /// The kinds whose last reading went well; not stored.
     heard: BTreeSet<Kind>,
+    /// The list of each kind as it was last folded in whole; not stored.
+    lists: BTreeMap<Kind, Folded>,
+    /// The tasks with an action that waits to be judged, and maybe some that had one; not stored.
+    judging: BTreeMap<Kind, BTreeSet<TaskId>>,
     /// When a look was last taken in by this process; not stored.
     folded: Option<Timestamp>,
     dirty: Dirty,
 }
 
+/// A list that was folded in.
+#[derive(Clone, Debug)]
+struct Folded {
+    /// By id.
+    tasks: Vec<Arc<Task>>,
+    /// When what is not listed any more was last looked at as a whole.
+    swept: Timestamp,
+}
+
+/// What of a list is not as it was when it was last folded in, and what waits to be judged.
+#[derive(Default)]
+struct News<'s> {
+    /// By id.
+    listed: Vec<&'s Arc<Task>>,
+    /// Those that left it.
+    left: Vec<TaskId>,
+}
+
 #[derive(Clone, Debug, Default)]
 struct Dirty {
-    tasks: BTreeSet<(Kind, TaskId)>,
+    /// In no order, and some of them more than once.
+    tasks: Vec<(Kind, TaskId)>,
+    /// How many may stand there before those are taken out.
+    room: usize,
     progress: BTreeSet<(Subject, RuleName)>,
     rules: BTreeSet<RuleName>,
 }
@@ -69,6 +94,24 @@ pub struct Changes {
     pub progress: Vec<(Subject, RuleName, Option<Progress>)>,
     /// Rules.
     pub rules: Vec<(RuleName, Option<RuleMemory>)>,
+}
+
+impl Dirty {
+    fn note(&mut self, kind: &Kind, id: &TaskId) {
+        if self.tasks.len() >= self.room {
+            // While nothing can be written, the same tasks are noted again and again.
+            self.tasks = self.distinct_tasks();
+            self.room = (2 * self.tasks.len()).max(1024);
+        }
+        self.tasks.push((kind.clone(), id.clone()));
+    }
+
+    fn distinct_tasks(&self) -> Vec<(Kind, TaskId)> {
+        let mut tasks = self.tasks.clone();
+        tasks.sort_unstable();
+        tasks.dedup();
+        tasks
+    }
 }
 
 impl Changes {
@@ -470,6 +513,8 @@ impl Memory {
             progress: HashMap::new(),
             rules: BTreeMap::new(),
             looked: BTreeMap::new(),
+            lists: BTreeMap::new(),
+            judging: BTreeMap::new(),
             heard: BTreeSet::new(),
             folded: None,
             dirty: Dirty::default(),
@@ -479,6 +524,9 @@ impl Memory {
     /// Puts back what was stored; such an entry does not count as changed.
     pub fn restore(&mut self, changes: Changes) {
         for (kind, id, task) in changes.tasks {
+            if task.as_ref().is_some_and(|task| task.pending.is_some()) {
+                self.judging.entry(kind.clone()).or_default().insert(id.clone());
+            }
             let tasks = self.tasks.entry(kind).or_default();
             match task {
                 Some(task) => tasks.insert(id, task),
@@ -522,7 +570,7 @@ impl Memory {
         };
         let rule = |rule: &RuleName| (rule.clone(), self.rules.get(rule).cloned());
         Changes {
-            tasks: self.dirty.tasks.iter().map(task).collect(),
+            tasks: self.dirty.distinct_tasks().iter().map(task).collect(),
             progress: self.dirty.progress.iter().map(progress).collect(),
             rules: self.dirty.rules.iter().map(rule).collect(),
         }
@@ -551,7 +599,7 @@ impl Memory {
     /// The same, to be changed.
     pub fn task_mut(&mut self, kind: &Kind, id: &TaskId) -> Option<&mut TaskMemory> {
         let task = self.tasks.get_mut(kind)?.get_mut(id)?;
-        self.dirty.tasks.insert((kind.clone(), id.clone()));
+        self.dirty.note(kind, id);
         Some(task)
     }
 
@@ -584,6 +632,7 @@ impl Memory {
     /// Folds a look into the memory, and judges the actions whose effect it shows.
     pub fn fold(&mut self, snapshot: &Snapshot, now: Timestamp) -> Vec<Judgement> {
         let mut judgements = Vec::new();
+        let mut swept = false;
         self.pull_back(now);
         for kind in snapshot.unread.keys() {
             self.heard.remove(kind);
@@ -599,19 +648,86 @@ impl Memory {
                 last: self.looked.insert(kind.clone(), now),
                 now,
             };
+            let news = self.news(&look, tasks);
             let mut succeeded = Vec::new();
-            for task in tasks {
-                self.fold_task(&look, task, &mut judgements, &mut succeeded);
+            if let Some(news) = &news {
+                for task in &news.listed {
+                    self.fold_task(&look, task, &mut judgements, &mut succeeded);
+                }
+            } else {
+                self.tasks.entry(kind.clone()).or_default().reserve(tasks.len());
+                for task in tasks {
+                    self.fold_task(&look, task, &mut judgements, &mut succeeded);
+                }
             }
             // After all judgements, so that the order of the list makes no difference.
             for subject in succeeded {
                 self.forget_progress(&subject);
             }
-            self.fold_absent(kind, tasks, now, &mut judgements);
+            if let Some(news) = news {
+                for id in news.left {
+                    self.fold_left(kind, &id, now, &mut judgements);
+                }
+            } else {
+                self.fold_absent(kind, tasks, now, &mut judgements);
+                swept = true;
+            }
             self.judge_whole_kind(kind, tasks, now, &mut judgements);
         }
-        self.forget_old_names(snapshot, now);
+        if swept {
+            self.forget_old_names(snapshot, now);
+        }
         judgements
+    }
+
+    /// Compares a list with the one before, and keeps it for the next; `None` when all of it must be
+    /// looked at, as now and then for what is not listed any more.
+    fn news<'s>(&mut self, look: &Glance<'_>, tasks: &'s [Arc<Task>]) -> Option<News<'s>> {
+        let Glance { kind, last, now, .. } = *look;
+        let before = self.lists.remove(kind);
+        let awaited = self.still_judging(kind);
+        let lately =
+            |moment: Timestamp, within| moment <= now && now.duration_since(moment) <= within;
+        let usable = last.is_some_and(|last| lately(last, LONG_UNSEEN));
+        let before = before.filter(|before| usable && lately(before.swept, SWEEP_EVERY));
+        let known = self.tasks.get(kind).map_or(0, foldhash::HashMap::len);
+        let news = before.as_ref().and_then(|before| differences(&before.tasks, tasks));
+        let news = news.filter(|news| news.left.is_empty() || known <= tasks.len() + MOST_GONE);
+        let (Some(before), Some(mut news)) = (before, news) else {
+            if tasks.is_sorted_by(|a, b| a.id < b.id) {
+                let folded = Folded { tasks: tasks.to_vec(), swept: now };
+                self.lists.insert(kind.clone(), folded);
+            }
+            let tasks = self.tasks.get(kind).into_iter().flatten();
+            let judging =
+                tasks.filter(|(_, task)| task.pending.is_some()).map(|(id, _)| id.clone());
+            self.judging.insert(kind.clone(), judging.collect());
+            return None;
+        };
+        let same = news.listed.is_empty() && news.left.is_empty();
+        let kept = if same { before.tasks } else { tasks.to_vec() };
+        self.lists.insert(kind.clone(), Folded { tasks: kept, swept: before.swept });
+        for id in awaited {
+            match tasks.binary_search_by(|task| task.id.cmp(&id)) {
+                Ok(place) => news.listed.push(&tasks[place]),
+                Err(_) => news.left.push(id),
+            }
+        }
+        news.listed.sort_unstable_by(|a, b| a.id.cmp(&b.id));
+        news.listed.dedup_by(|a, b| a.id == b.id);
+        news.left.sort_unstable();
+        news.left.dedup();
+        Some(news)
+    }
+
+    /// The tasks of a kind with an action that waits to be judged.
+    fn still_judging(&mut self, kind: &Kind) -> Vec<TaskId> {
+        let tasks = self.tasks.get(kind);
+        let Some(judging) = self.judging.get_mut(kind) else { return Vec::new() };
+        judging.retain(|id| {
+            tasks.and_then(|tasks| tasks.get(id)).is_some_and(|task| task.pending.is_some())
+        });
+        judging.iter().cloned().collect()
     }
 
     /// Folds a look of which it is known what differs from the one before: only the tasks that are
@@ -626,6 +742,7 @@ impl Memory {
         let mut judgements = Vec::new();
         let mut lasts = BTreeMap::new();
         for kind in snapshot.kinds.keys() {
+            self.lists.remove(kind);
             if self.heard.insert(kind.clone()) {
                 self.settle_anew(kind, now);
             }
@@ -730,7 +847,7 @@ impl Memory {
                     changed |= change(&mut pending.at) | change(&mut pending.settles.from);
                 }
                 if changed {
-                    self.dirty.tasks.insert((kind.clone(), id.clone()));
+                    self.dirty.note(kind, id);
                 }
             }
         }
@@ -815,19 +932,21 @@ impl Memory {
         succeeded: &mut Vec<Subject>,
     ) {
         let Glance { kind, flavour, skew, last, now } = *look;
+        // What waits to be judged may come to have some.
+        let remembers_progress =
+            !self.progress.is_empty() || self.judging.values().any(|judging| !judging.is_empty());
         let tasks = self.tasks.entry(kind.clone()).or_default();
-        let key = || (kind.clone(), task.id.clone());
         let Some(memory) = tasks.get_mut(&task.id) else {
             tasks.insert(task.id.clone(), TaskMemory::new(task, skew, now));
-            self.dirty.tasks.insert(key());
-            if task.state == State::Succeeded {
+            self.dirty.note(kind, &task.id);
+            if task.state == State::Succeeded && remembers_progress {
                 succeeded.push(Subject::Name(kind.clone(), task.name.identity()));
             }
             return;
         };
         let was_gone = memory.gone_since.take().is_some();
         if was_gone {
-            self.dirty.tasks.insert(key());
+            self.dirty.note(kind, &task.id);
         }
         let verdict =
             memory.pending.as_ref().and_then(|pending| judge(pending, task, flavour, now));
@@ -839,12 +958,12 @@ impl Memory {
             let unseen = now.duration_since(last);
             memory.progress_at =
                 memory.progress_at.checked_add(unseen).map_or(now, |moment| moment.min(now));
-            self.dirty.tasks.insert(key());
+            self.dirty.note(kind, &task.id);
         }
         if (memory.progress - task.progress).abs() > f64::EPSILON {
             memory.progress = task.progress;
             memory.progress_at = now;
-            self.dirty.tasks.insert(key());
+            self.dirty.note(kind, &task.id);
         }
         // Recovered by a restart of the server: times and error are lost, nothing else happened.
         let recovered = task.started.is_none() && task.ended.is_none();
@@ -853,21 +972,40 @@ impl Memory {
         if moved && !memory.is_stale_failure(task) {
             let floor = last.filter(|_| !was_gone).unwrap_or(Timestamp::MIN);
             memory.enter_state(task, skew, floor, now);
-            self.dirty.tasks.insert(key());
-            if task.state == State::Succeeded {
+            self.dirty.note(kind, &task.id);
+            if task.state == State::Succeeded && remembers_progress {
                 succeeded.push(Subject::Task(kind.clone(), task.id.clone()));
                 succeeded.push(Subject::Name(kind.clone(), task.name.identity()));
             }
         } else if !task.error.is_empty() && *memory.last_error != *task.error {
             memory.last_error.clone_from(&task.error);
-            self.dirty.tasks.insert(key());
+            self.dirty.note(kind, &task.id);
         }
         if let Some(verdict) = verdict {
             self.close(kind, &task.id, verdict, now, judgements);
         }
     }
 
-    /// Tasks that a whole list no longer has.
+    /// A task that the list no longer has.
+    fn fold_left(
+        &mut self,
+        kind: &Kind,
+        id: &TaskId,
+        now: Timestamp,
+        judgements: &mut Vec<Judgement>,
+    ) {
+        let Some(memory) = self.tasks.get_mut(kind).and_then(|tasks| tasks.get_mut(id)) else {
+            return;
+        };
+        if memory.gone_since.is_none() {
+            self.dirty.note(kind, id);
+        }
+        if let Some(verdict) = memory.leave(now) {
+            self.close(kind, id, verdict, now, judgements);
+        }
+    }
+
+    /// All tasks that a whole list no longer has.
     fn fold_absent(
         &mut self,
         kind: &Kind,
@@ -886,7 +1024,7 @@ impl Memory {
         let mut kept = 0;
         for (id, memory) in tasks.iter_mut().filter(|(id, _)| !present.contains(id)) {
             if memory.gone_since.is_none() {
-                self.dirty.tasks.insert((kind.clone(), id.clone()));
+                self.dirty.note(kind, id);
             }
             let verdict = memory.leave(now);
             if memory.pending.is_some() {
@@ -917,7 +1055,7 @@ impl Memory {
                 tasks.remove(&id);
             }
             self.forget_progress(&Subject::Task(kind.clone(), id.clone()));
-            self.dirty.tasks.insert((kind.clone(), id));
+            self.dirty.note(kind, &id);
         }
     }
 
@@ -1021,6 +1159,7 @@ impl Memory {
     pub fn note_intent(&mut self, kind: &Kind, id: &TaskId, pending: Pending) {
         if let Some(task) = self.task_mut(kind, id) {
             task.pending = Some(Box::new(pending));
+            self.judging.entry(kind.clone()).or_default().insert(id.clone());
         }
     }
 
@@ -1111,7 +1250,7 @@ impl Memory {
                 && waits(pending.at, pending.accepted, &pending.settles)
             {
                 pending.settles.from = now;
-                self.dirty.tasks.insert((kind.clone(), id.clone()));
+                self.dirty.note(kind, id);
             }
         }
         for (rule, memory) in &mut self.rules {
@@ -1161,6 +1300,9 @@ const LONG_UNSEEN: SignedDuration = SignedDuration::from_mins(10);
 /// What Go says of work that was told to stop; drivers put their own words before it.
 const CANCELED: &str = "context canceled";
 
+/// How often everything that is not listed any more is looked at, to forget what is old.
+const SWEEP_EVERY: SignedDuration = SignedDuration::from_hours(1);
+
 /// A run that ended this soon was none: the server looked at the task and dropped it.
 const AT_ONCE: SignedDuration = SignedDuration::from_secs(1);
 
@@ -1182,6 +1324,30 @@ const KEEP_GONE: SignedDuration = SignedDuration::from_hours(7 * 24);
 /// Of how many such tasks of a kind it is kept; those that left last stay. A server writes its list
 /// down whenever it is quiet, so only the latest can come back; and thousands may come and go in a day.
 const MOST_GONE: usize = 20_000;
+
+/// How a list differs from the one before, which is sorted by id; `None` if this one is not.
+fn differences<'s>(before: &[Arc<Task>], tasks: &'s [Arc<Task>]) -> Option<News<'s>> {
+    let mut news = News::default();
+    let mut before = before.iter().peekable();
+    for (place, task) in tasks.iter().enumerate() {
+        // The very same task, not only an equal one: the reader shares what is listed as it was.
+        if before.next_if(|before| Arc::ptr_eq(before, task)).is_some() {
+            continue;
+        }
+        if place > 0 && tasks[place - 1].id >= task.id {
+            return None;
+        }
+        while let Some(left) = before.next_if(|before| before.id < task.id) {
+            news.left.push(left.id.clone());
+        }
+        if before.next_if(|before| before.id == task.id).is_some_and(|old| Arc::ptr_eq(old, task)) {
+            continue;
+        }
+        news.listed.push(task);
+    }
+    news.left.extend(before.map(|left| left.id.clone()));
+    Some(news)
+}
 
 /// What a look tells of an action.
 struct Verdict {

@@ -320,19 +320,20 @@ impl<'a> View<'a> {
     /// A length of time about the task; `None` where it has no meaning.
     #[must_use]
     pub fn span(&self, field: SpanField) -> Option<Duration> {
-        let running = self.task.state == State::Running;
-        let since = match field {
-            SpanField::Age => {
-                self.memory.ended.or(self.memory.started).or(Some(self.memory.state_since))
-            }
-            SpanField::RunningFor if running => {
-                Some(self.memory.started.unwrap_or(self.memory.state_since))
-            }
-            SpanField::StalledFor if running => Some(self.memory.progress_at),
-            SpanField::RunningFor | SpanField::StalledFor => None,
-        };
+        let since = span_since(self.memory, self.task.state, field);
         // A moment in the future, by a clock that jumped, is no time ago.
         since.map(|since| Duration::try_from(self.now.duration_since(since)).unwrap_or_default())
+    }
+}
+
+/// From when on a length of time about a task counts, by what is remembered of it and its listed state.
+pub(super) fn span_since(memory: &TaskMemory, state: State, field: SpanField) -> Option<Timestamp> {
+    let running = state == State::Running;
+    match field {
+        SpanField::Age => memory.ended.or(memory.started).or(Some(memory.state_since)),
+        SpanField::RunningFor if running => Some(memory.started.unwrap_or(memory.state_since)),
+        SpanField::StalledFor if running => Some(memory.progress_at),
+        SpanField::RunningFor | SpanField::StalledFor => None,
     }
 }
 

@@ -5,7 +5,7 @@ use std::collections::{HashMap, HashSet};
 use jiff::tz::TimeZone;
 use proptest::prelude::*;
 
-use super::super::decide::{Planned, examine};
+use super::super::decide::{Planned, Sleepers, examine};
 use super::super::memory::{Changes, Subject};
 use super::super::rule::Effect;
 use super::super::schedule::Schedule;
@@ -126,6 +126,22 @@ fn rules() -> RuleSet {
     RuleSet { rules: vec![tell, dry, by_id, by_name, cancel, clean], ..RuleSet::default() }
 }
 
+/// Those that do not count by name, and some that only time makes take a task.
+fn sleeping_rules() -> RuleSet {
+    let mut kept: Vec<Rule> =
+        rules().rules.into_iter().filter(|rule| rule.identity == Identity::Id).collect();
+    kept.retain(|rule| rule.name.as_str() != "tell" && rule.name.as_str() != "dry");
+    let after = |name: &str, field, comparison, seconds| {
+        let span = Test::Span(field, comparison, Duration::from_secs(seconds));
+        rule(name, Action::Notify, leaf("age", span))
+    };
+    kept.push(after("old", SpanField::Age, Comparison::More, 100));
+    kept.push(after("long", SpanField::RunningFor, Comparison::AtLeast, 50));
+    kept.push(after("new", SpanField::Age, Comparison::Less, 7));
+    kept.push(after("sharp", SpanField::Age, Comparison::Equal, 20));
+    RuleSet { rules: kept, ..RuleSet::default() }
+}
+
 /// The server and the daemon, and what the test knows of them on its own account.
 struct History {
     rules: RuleSet,
@@ -148,6 +164,11 @@ struct History {
     runs: i64,
     /// The moment of the last look.
     looked: i64,
+    /// What the last look listed: what is as it was is the same, as the reader has it.
+    listed: Vec<Arc<Task>>,
+    /// Some of the rules, asked as the daemon asks.
+    sleepers: Sleepers,
+    slept_by: RuleSet,
 }
 
 impl History {
@@ -168,6 +189,9 @@ impl History {
             next_intent: 0,
             runs: 0,
             looked: 0,
+            listed: Vec::new(),
+            sleepers: Sleepers::default(),
+            slept_by: sleeping_rules(),
         }
     }
 
@@ -229,7 +253,9 @@ impl History {
     }
 
     fn snapshot(&self, unread: bool) -> Snapshot {
-        let tasks = self.tasks.iter().flatten().cloned().map(Arc::new).collect();
+        let before = |task: &Task| self.listed.iter().find(|before| ***before == *task).cloned();
+        let shared = |task: &Task| before(task).unwrap_or_else(|| Arc::new(task.clone()));
+        let tasks = self.tasks.iter().flatten().map(shared).collect();
         let (mut kinds, mut missing) = (BTreeMap::new(), BTreeMap::new());
         if unread {
             missing.insert(Kind::Copy, "timed out".to_owned());
@@ -262,6 +288,7 @@ impl History {
         }
         if step.restart {
             self.memory = restored(&self.stored);
+            self.sleepers = Sleepers::default();
         }
         let snapshot = self.snapshot(step.unread);
         let mut reversed = snapshot.clone();
@@ -271,6 +298,10 @@ impl History {
         self.fold(&snapshot, now);
         let tick = Tick { now, seed: 3 };
         let decision = decide(&self.rules, &self.memory, &snapshot, tick);
+        let awake = self.sleepers.decide(&self.slept_by, &self.memory, &snapshot, tick);
+        let all = decide(&self.slept_by, &self.memory, &snapshot, tick);
+        assert_eq!(format!("{awake:#?}"), format!("{all:#?}"));
+        self.listed = snapshot.kinds.values().flatten().cloned().collect();
         // The same again, in another order, and after a restart: nothing hangs on any of these.
         let again = decide(&self.rules, &restored(&self.memory), &reversed, tick);
         assert_eq!(format!("{decision:#?}"), format!("{again:#?}"));
