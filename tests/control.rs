@@ -220,7 +220,8 @@ fn prometheus_finds_nothing_amiss(metrics: &str) {
         if words[0] == "#" && words.get(2).is_some_and(|name| counters.contains(name)) {
             words[2] = &total;
         }
-        older += &format!("{}\n", words.join(" "));
+        older.push_str(&words.join(" "));
+        older.push('\n');
     }
     let mut promtool = std::process::Command::new("promtool");
     promtool.args(["check", "metrics"]).stdin(Stdio::piped()).stderr(Stdio::piped());

@@ -19,8 +19,8 @@ use taskwarden::engine::rule::{Mode, RuleSet};
 use taskwarden::engine::task::ServerName;
 use taskwarden::rules::Config;
 use taskwarden::sandbox::{
-    Endpoint, Fault, FaultPlan, Flavour, Model, Phase, Report, Sandbox, Settings, State,
-    TaskScript, Trigger,
+    Endpoint, Fault, FaultPlan, Flavour, Model, Phase, Report, RequestLine, Sandbox, Settings,
+    State, TaskScript, Trigger,
 };
 use taskwarden::store::Store;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -84,7 +84,7 @@ fn exchangeable(
         rules: follows,
         stop: stops,
         orders: waiting,
-        beat: Beat::new(),
+        beat: Beat::new(Duration::from_secs(60)),
         clock: options.clock,
         sink: options.sink,
         seed: 0,
@@ -144,11 +144,10 @@ async fn a_daemon_that_was_down_for_a_day_does_not_fire_everything_at_once() {
 
 #[tokio::test]
 async fn a_whole_server_failure_opens_no_breaker_and_counts_no_attempt() {
-    let everything = |_: &taskwarden::sandbox::RequestLine| true;
-    let acting = |line: &taskwarden::sandbox::RequestLine| {
-        line.endpoint.is_some_and(|endpoint| endpoint.acts())
-    };
-    let plans: [(&str, Fault, fn(&taskwarden::sandbox::RequestLine) -> bool); 6] = [
+    type Which = fn(&RequestLine) -> bool;
+    let everything: Which = |_| true;
+    let acting: Which = |line| line.endpoint.is_some_and(Endpoint::acts);
+    let plans = [
         ("a proxy without its server", Fault::Http502Page, everything),
         ("no connection lives", Fault::Reset, everything),
         ("all break down", Fault::Http5xx(500, "panic".to_owned()), everything),

@@ -218,7 +218,7 @@ impl Writer<'_> {
         match self.way(8) {
             0 => self.out.push_str("# a comment: {\n"),
             1 => self.out.push('\n'),
-            2 => self.out.push_str(&format!("{}#- x\n", " ".repeat(indent))),
+            2 => self.out.extend([&" ".repeat(indent), "#- x\n"]),
             _ => {}
         }
     }
@@ -265,7 +265,7 @@ impl Writer<'_> {
         match self.way(3) {
             0 if word && !yaml => self.out.push_str(text),
             1 => self.out.push_str(&serde_json::to_string(text).unwrap()),
-            _ => self.out.push_str(&format!("'{}'", text.replace('\'', "''"))),
+            _ => self.out.extend(["'", &text.replace('\'', "''"), "'"]),
         }
     }
 }

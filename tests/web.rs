@@ -4,6 +4,7 @@
 mod common;
 
 use std::collections::BTreeSet;
+use std::fmt::Write as _;
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 use std::sync::{Arc, Mutex};
@@ -163,13 +164,13 @@ impl Site {
         stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
         let mut head = format!("{line} HTTP/1.1\r\nConnection: close\r\n");
         if !lines.iter().any(|line| line.to_ascii_lowercase().starts_with("host:")) {
-            head += &format!("Host: 127.0.0.1:{}\r\n", self.port);
+            write!(head, "Host: 127.0.0.1:{}\r\n", self.port).unwrap();
         }
         for line in lines {
-            head += &format!("{line}\r\n");
+            write!(head, "{line}\r\n").unwrap();
         }
         if !body.is_empty() || line.starts_with("POST") {
-            head += &format!("Content-Length: {}\r\n", body.len());
+            write!(head, "Content-Length: {}\r\n", body.len()).unwrap();
         }
         // A server that has heard enough may close before all is sent.
         // What is announced as too much need not be sent to be refused.
@@ -572,7 +573,7 @@ fn pages_meet(site: &Site, all: &[Value]) {
         let page = site.get(&format!("/api/v1/actions?limit=2&after={after}")).json();
         rows.extend(page["rows"].as_array().unwrap().clone());
         let Some(next) = page["next"].as_str() else { break };
-        after = next.to_owned();
+        next.clone_into(&mut after);
     }
     let ids =
         |rows: &[Value]| rows.iter().map(|row| row["id"].as_i64().unwrap()).collect::<Vec<_>>();
@@ -598,25 +599,25 @@ async fn what_happens_is_heard_as_it_happens() {
     let site = Site::open("").await;
     let mut stream = TcpStream::connect(("127.0.0.1", site.port)).unwrap();
     stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
-    let head = format!("GET /api/v1/events HTTP/1.1\r\nHost: 127.0.0.1:{}\r\n\r\n", site.port);
-    stream.write_all(head.as_bytes()).unwrap();
-    let heard: Arc<Mutex<String>> = Arc::default();
-    let hears = Arc::clone(&heard);
+    let question = format!("GET /api/v1/events HTTP/1.1\r\nHost: 127.0.0.1:{}\r\n\r\n", site.port);
+    stream.write_all(question.as_bytes()).unwrap();
+    let news: Arc<Mutex<String>> = Arc::default();
+    let listener = Arc::clone(&news);
     let reading = std::thread::spawn(move || {
         let mut buffer = [0; 4096];
         while let Ok(count @ 1..) = stream.read(&mut buffer) {
-            hears.lock().unwrap().push_str(&String::from_utf8_lossy(&buffer[..count]));
+            listener.lock().unwrap().push_str(&String::from_utf8_lossy(&buffer[..count]));
         }
     });
-    site.until("it is open", |_| heard.lock().unwrap().contains("text/event-stream")).await;
+    site.until("it is open", |_| news.lock().unwrap().contains("text/event-stream")).await;
     let task = site.add(HOSTILE, 1, REFUSED);
     site.turn_until("the retry is heard of", |_| {
-        let heard = heard.lock().unwrap();
+        let heard = news.lock().unwrap();
         heard.contains("event: action") && heard.contains("\"outcome\":\"accepted\"")
     })
     .await;
     let document = openapi::document(ENDPOINTS);
-    let text = heard.lock().unwrap().clone();
+    let text = news.lock().unwrap().clone();
     let schema = &document["paths"]["/api/v1/events"]["get"]["responses"]["200"]["content"]["text/event-stream"]
         ["schema"];
     let mut schema = schema.clone();
@@ -633,7 +634,7 @@ async fn what_happens_is_heard_as_it_happens() {
     // Only so many may listen; and the end of the daemon ends it.
     let listens = || {
         let mut stream = TcpStream::connect(("127.0.0.1", site.port)).unwrap();
-        stream.write_all(head.as_bytes()).unwrap();
+        stream.write_all(question.as_bytes()).unwrap();
         stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
         let mut start = [0; 12];
         stream.read_exact(&mut start).unwrap();

@@ -456,6 +456,8 @@ impl PlainRoles {
 
 #[cfg(test)]
 mod tests {
+    use std::slice::from_ref;
+
     use proptest::prelude::*;
 
     use super::*;
@@ -506,12 +508,12 @@ mod tests {
     fn the_done_list_counts_and_a_failed_look_leaves_nothing_behind() {
         let mut reader = Reader::default();
         let (old, new) = (one("a", 1, ""), one("a", 7, "x"));
-        let tasks = look(&mut reader, &answer(&[old.clone()]), &answer(&[new.clone()])).unwrap();
+        let tasks = look(&mut reader, &answer(from_ref(&old)), &answer(from_ref(&new))).unwrap();
         assert_eq!(tasks[0].state, State::Failed);
-        let tasks = look(&mut reader, &answer(&[old.clone()]), &answer(&[new.clone()])).unwrap();
+        let tasks = look(&mut reader, &answer(from_ref(&old)), &answer(from_ref(&new))).unwrap();
         assert_eq!((tasks.len(), tasks[0].state), (1, State::Failed));
         let b = one("b", 1, "");
-        assert!(look(&mut reader, &answer(&[b.clone()]), r#"{"code":200,"da"#).is_err());
+        assert!(look(&mut reader, &answer(from_ref(&b)), r#"{"code":200,"da"#).is_err());
         assert!(look(&mut reader, &answer(&[b, old.clone()]), "[").is_err());
         let tasks = look(&mut reader, &answer(&[]), &answer(&[new, old])).unwrap();
         assert_eq!((tasks.len(), tasks[0].state), (1, State::Running));

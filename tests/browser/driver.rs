@@ -1,4 +1,4 @@
-//! A real browser, steered over the WebDriver protocol.
+//! A real browser, steered over the `WebDriver` protocol.
 
 use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
@@ -42,6 +42,7 @@ fn program(names: &[&str]) -> Option<PathBuf> {
 
 impl Browser {
     /// Starts one; `None`, and a word of it, where there is none on this machine.
+    #[allow(clippy::print_stdout, reason = "a test says that it is skipped")]
     pub async fn start() -> Option<Self> {
         let chromium = program(&["chromium", "chromium-browser", "google-chrome"]);
         let (Some(chromium), Some(driver)) = (chromium, program(&["chromedriver"])) else {
