@@ -233,14 +233,14 @@ async fn an_open_page_shows_what_happens_and_does_what_is_asked() {
     // From the name to the task, and back to what was given up.
     browser.click("#latest a.task").await;
     browser.until("location.pathname === '/task'").await;
-    assert!(browser.text("#story").await.contains("give up"));
-    assert!(browser.text("#explain").await.contains("has given it up"));
+    browser.shows("#story", "give up").await;
+    browser.shows("#explain", "has given it up").await;
 
     browser.open(&scene.at("/dead")).await;
-    assert!(browser.text("#dead").await.contains("film.mkv"));
+    browser.shows("#dead", "film.mkv").await;
     browser.click("form[action='/dead/redrive'] button").await;
     browser.until("document.querySelector('[role=status]')").await;
-    assert!(browser.text("[role=status]").await.contains("tried again"));
+    browser.shows("[role=status]", "tried again").await;
     browser
         .until("document.querySelector('#dead').textContent.includes('Nothing is given up')")
         .await;
@@ -268,7 +268,7 @@ async fn an_open_page_shows_what_happens_and_does_what_is_asked() {
     browser.click(".tools a[hreflang]").await;
     browser.until("document.documentElement.lang === 'zh-Hans'").await;
     browser.open(&scene.at("/")).await;
-    assert!(browser.text("nav").await.contains("总览"));
+    browser.shows("nav", "总览").await;
     assert_eq!(browser.complaints().await, Vec::<String>::new());
     let actions: Vec<String> = scene.home.audit().into_iter().map(|row| row.action).collect();
     for asked in ["redrive", "pause", "resume"] {
@@ -288,25 +288,26 @@ async fn without_the_script_everything_can_be_read_and_done() {
     browser.open(&scene.at("/dead")).await;
     browser.type_into("#token", "open the door").await;
     browser.click("button.main").await;
-    assert!(browser.text("[role=alert]").await.contains("not the token"));
+    browser.shows("[role=alert]", "not the token").await;
     browser.type_into("#token", "open sesame").await;
     browser.click("button.main").await;
-    assert_eq!(browser.url().await, scene.at("/dead"));
-    assert!(browser.text("#dead").await.contains("film.mkv"));
+    browser.until("location.pathname === '/dead'").await;
+    browser.shows("#dead", "film.mkv").await;
 
     browser.click("#drop-1 summary").await;
     browser.click("#drop-1 button").await;
-    assert!(browser.text("[role=status]").await.contains("put away"));
-    assert!(browser.text("#dead").await.contains("Nothing is given up"));
+    browser.shows("[role=status]", "put away").await;
+    browser.shows("#dead", "Nothing is given up").await;
 
     browser.open(&scene.at("/rules")).await;
     browser.click("#pause-1 summary").await;
     browser.click("#pause-1 button").await;
-    assert!(browser.text("#rules").await.contains("paused, goes on"));
+    browser.shows("#rules", "paused, goes on").await;
     browser.open(&scene.at("/actions?action=pause")).await;
-    assert!(browser.text("#actions").await.contains("once"));
+    browser.shows("#actions", "once").await;
 
     browser.click("form[action='/logout'] button").await;
+    browser.until("location.pathname === '/login'").await;
     browser.open(&scene.at("/")).await;
     assert!(browser.url().await.contains("/login"), "{}", browser.url().await);
 }

@@ -196,13 +196,24 @@ impl Browser {
     /// Waits until an expression is true in the page.
     pub async fn until(&self, expression: &str) {
         let began = monotonic();
-        while self.run(&format!("return Boolean({expression})")).await != true {
+        let question = json!({ "script": format!("return Boolean({expression})"), "args": [] });
+        // While one page takes the place of another there may be none to ask.
+        while self.try_post("/execute/sync", &question).await != Ok(Value::Bool(true)) {
             if began.elapsed() > DEADLINE {
                 let text = self.text("body").await;
                 panic!("not in {DEADLINE:?}: {expression}\n{}\n{text}", self.url().await);
             }
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
+    }
+
+    /// Waits until the first such element has this in its text: a page comes some time after the click.
+    pub async fn shows(&self, css: &str, text: &str) {
+        self.until(&format!(
+            "document.querySelector({css:?})?.innerText.includes({})",
+            json!(text)
+        ))
+        .await;
     }
 
     /// What the console said since it was last asked: errors of scripts, refused styles, lost files.
