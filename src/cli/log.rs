@@ -6,9 +6,12 @@ use clap::ValueEnum;
 use serde_json::{Map, Value};
 use tracing::field::{Field, Visit};
 use tracing::{Event, Level, Subscriber};
+use tracing_subscriber::filter::Targets;
 use tracing_subscriber::fmt::FmtContext;
 use tracing_subscriber::fmt::format::{FormatEvent, FormatFields, Writer};
+use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::registry::LookupSpan;
+use tracing_subscriber::util::SubscriberInitExt as _;
 
 use super::Common;
 use super::screen::{colored_talk, local_time};
@@ -30,11 +33,12 @@ pub enum LogFormat {
 
 /// Starts the log.
 pub(super) fn start(common: &Common, format: LogFormat) {
-    let level = match (common.quiet, common.verbose) {
-        (true, _) => "taskwarden=error",
-        (_, 0) => "taskwarden=info",
-        (_, 1) => "taskwarden=debug",
-        _ => "debug",
+    let own = |level| Targets::new().with_target("taskwarden", level);
+    let heard = match (common.quiet, common.verbose) {
+        (true, _) => own(Level::ERROR),
+        (_, 0) => own(Level::INFO),
+        (_, 1) => own(Level::DEBUG),
+        _ => Targets::new().with_default(Level::DEBUG),
     };
     let lines = match format {
         // The journal has the time itself, and takes the level from the front of the line.
@@ -43,15 +47,14 @@ pub(super) fn start(common: &Common, format: LogFormat) {
         LogFormat::Logfmt => Lines::Logfmt,
         LogFormat::Json => Lines::Json,
     };
-    // A second start, in tests, keeps the first.
-    let _ = tracing_subscriber::fmt()
-        .with_env_filter(tracing_subscriber::EnvFilter::new(level))
+    let written = tracing_subscriber::fmt::layer()
         .with_writer(std::io::stderr)
         // Otherwise a log that nobody reads any more makes it print to the same place, which
         // panics, and with that ends a server's loop.
         .log_internal_errors(false)
-        .event_format(lines)
-        .try_init();
+        .event_format(lines);
+    // A second start, in tests, keeps the first.
+    let _ = tracing_subscriber::registry().with(heard).with(written).try_init();
 }
 
 /// The form of a line.
