@@ -198,6 +198,42 @@ async fn a_whole_server_failure_opens_no_breaker_and_counts_no_attempt() {
 }
 
 #[tokio::test]
+async fn a_server_that_stays_away_is_told_of_ever_more_rarely() {
+    let (turned, told) = (Turned::new(), Told::default());
+    let sandbox = sandbox(settings(Flavour::OpenList), &turned).await;
+    let state = tempfile::tempdir().unwrap();
+    let daemon = daemon(config(&sandbox, "", RETRY), state.path(), &turned, &told);
+    let mut watch = daemon.watch(&"home".into()).unwrap();
+    let broken = FaultPlan {
+        rate: 1.0,
+        faults: vec![Fault::Http502Page],
+        only: None,
+        phase: Some(Phase::Before),
+        seed: 1,
+    };
+    sandbox.with_model(|model| model.faults().plan(broken.clone()));
+    for _ in 0..40 {
+        turned.turn(Duration::from_secs(30));
+        watch.tick().await;
+    }
+    let lines = |text: &str| told.text().lines().filter(|line| line.contains(text)).count();
+    assert_eq!(
+        lines("HTTP 502"),
+        6,
+        "at the 1st, 2nd, 4th, 8th, 16th and 32nd time: {}",
+        told.text()
+    );
+    assert_eq!(lines("(still failing, 32 times since "), 1, "{}", told.text());
+    // Once it was back it is told of at once again.
+    sandbox.with_model(|model| model.faults().off());
+    watch.tick().await;
+    assert_eq!(lines("home: reached"), 1, "{}", told.text());
+    sandbox.with_model(|model| model.faults().plan(broken));
+    watch.tick().await;
+    assert_eq!((lines("HTTP 502"), lines("still failing")), (7, 5), "{}", told.text());
+}
+
+#[tokio::test]
 async fn a_restart_of_the_server_counts_no_attempt() {
     let (turned, told) = (Turned::new(), Told::default());
     let settings = Settings { persistence: true, ..settings(Flavour::OpenList) };

@@ -80,6 +80,12 @@ impl Eye {
         });
     }
 
+    /// Whether it is known what the server is.
+    #[must_use]
+    pub fn knows_the_server(&self) -> bool {
+        !self.kinds.is_empty()
+    }
+
     /// Reads every kind the server has.
     ///
     /// # Errors

@@ -273,6 +273,7 @@ impl Watch {
         let began = monotonic();
         let mut stop = self.stop.clone();
         self.follow_clock();
+        let known = self.eye.knows_the_server();
         let snapshot = loop {
             let snapshot = tokio::select! {
                 snapshot = self.eye.look() => snapshot,
@@ -303,7 +304,8 @@ impl Watch {
                 return Looked::Away(error);
             }
         };
-        if self.away.take().is_some() {
+        // A server that is met for the first time has been announced by the look.
+        if self.away.take().is_some() && known {
             self.eye.announce();
         }
         fault_point("looked");
