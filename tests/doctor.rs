@@ -4,9 +4,11 @@
 mod common;
 
 use common::process::{Home, Ran, real_time, report, run, servers};
+use std::time::Duration;
+
 use jiff::SignedDuration;
 use serde_json::Value;
-use taskwarden::sandbox::{Flavour, Role, Sandbox, Settings, User};
+use taskwarden::sandbox::{Flavour, Role, Sandbox, Settings, TaskScript, User};
 
 const RULES: &str = "rules:
   - name: retry
@@ -108,6 +110,7 @@ fn snapshot(name: &str, home: &Home, text: &str) {
         filters => vec![
             (r"127\.0\.0\.1:\d+", "127.0.0.1:[port]"),
             (r"\d+ KiB", "[size] KiB"),
+            (r"each of \d+ rows", "each of [count] rows"),
             (r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", "[time]"),
         ],
     }, {
@@ -232,6 +235,72 @@ async fn no_login_is_tried_when_the_memory_of_refusals_cannot_be_read() {
     found.says("database", "fail: ", &["damaged or no database", "put back a copy"]);
     found.says("token", "fail: no login is tried", &[]);
     assert_eq!(report(&sandbox).logins_right, 0);
+}
+
+/// A store in which a daemon worked, and the database itself.
+async fn worked() -> (Sandbox, Home, std::path::PathBuf) {
+    let sandbox = server(Flavour::OpenList).await;
+    sandbox.with_model(|model| {
+        for number in 0..40 {
+            let name = format!("copy [/a](/f{number}) to [/b](/)");
+            model.add(TaskScript::new("copy", &name).fails(9, Duration::ZERO, "EOF"));
+        }
+    });
+    let rules = RULES.replace("retry_some", "notify").replace("    max_attempts: 3\n", "");
+    let home = Home::on(&sandbox, &format!("retention: {{ audit: 1d }}\n{rules}"));
+    tick(&home);
+    tick(&home);
+    let path = home.state().join("taskwarden.db");
+    (sandbox, home, path)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_damaged_database_is_told_in_one_clear_line() {
+    let (_sandbox, home, path) = worked().await;
+    let sound = std::fs::read(&path).unwrap();
+    assert!(sound.len() > 10 * 4096);
+    doctor(&home).says("database", "ok: whole", &["can be read", "layout", "KiB in use"]);
+    // Whichever page a failing disk spoils, it is told of as such, or nothing of ours was in it.
+    let mut told = 0;
+    for page in (1..sound.len() / 4096).take(12) {
+        let mut bytes = sound.clone();
+        bytes[page * 4096..(page + 1) * 4096].fill(0xa5);
+        std::fs::write(&path, bytes).unwrap();
+        let ran = run(home.taskwarden(&["doctor", "--format", "json"]));
+        let line = ran.out.lines().find(|line| line.contains("\"check\":\"database\"")).unwrap();
+        if line.contains("\"fail\"") {
+            told += 1;
+            assert_eq!(ran.code, Some(1), "page {page}: {}", ran.out);
+            assert!(line.contains("damaged") && line.contains("put back a copy"), "{line}");
+        }
+        assert!(!ran.err.contains("panicked"), "{}", ran.err);
+    }
+    assert!(told > 5, "{told}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_row_that_cannot_be_read_and_one_that_outstays_its_time_are_told() {
+    let (_sandbox, home, path) = worked().await;
+    doctor(&home).says("retention", "ok: old rows were last looked for at 20", &["may be 1d"]);
+    let database = rusqlite::Connection::open(&path).unwrap();
+    let longer_ago = "UPDATE audit SET time = time - 2 * 86400 * 1000000, outcome = 'effective'";
+    database.execute(longer_ago, ()).unwrap();
+    let found = doctor(&home);
+    assert_eq!(found.ran.code, Some(0), "{}", found.ran.out);
+    found.says("retention", "warn: ", &["the oldest action is 2d", "once an hour"]);
+    // The next daemon takes them away.
+    tick(&home);
+    doctor(&home).says("retention", "ok: ", &[]);
+    database
+        .execute("UPDATE task SET json = '{' WHERE id = (SELECT min(id) FROM task)", ())
+        .unwrap();
+    let found = doctor(&home);
+    assert_eq!(found.ran.code, Some(1), "{}", found.ran.out);
+    found.says("database", "fail: the entry `home copy ", &["of table `task`", "run that version"]);
+    // It does not start with it either, and says the same.
+    let ran = run(home.taskwarden(&["run", "--once"]));
+    assert_eq!(ran.code, Some(78), "{}", ran.err);
+    assert!(ran.err.contains("table `task`"), "{}", ran.err);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -147,7 +147,12 @@ pub(super) fn run(common: &Common, _: &DoctorArgs) -> Result<Exit, Failure> {
         findings.tell(line);
     }
     let kept = Kept::open(&state_dir);
-    for line in &here::state(&state_dir, &kept, clock.now()) {
+    for line in &here::state(
+        &state_dir,
+        &kept,
+        config.as_ref().map(|config| &config.retention),
+        clock.now(),
+    ) {
         findings.tell(line);
     }
     findings.tell(&here::unit());

@@ -5,6 +5,7 @@ pub mod audit_log;
 pub mod beat;
 pub mod control;
 pub mod look;
+mod open_secrets;
 pub mod reload;
 pub mod rules_files;
 mod standing;

@@ -6,12 +6,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
+use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::{JoinHandle, JoinSet};
 
 use super::audit_log::{self, AuditLog};
 use super::beat::{Beat, STUCK};
 use super::control::{Control, DaemonStatus, Done, OrderRequest, Refusal, Request, check_names};
+use super::open_secrets::OpenSecrets;
 use super::reload::{Content, FollowedFile};
 use super::rules_files::RulesFiles;
 use super::telling::Telling;
@@ -50,6 +52,17 @@ const PRUNE_EVERY: Duration = Duration::from_secs(3600);
 
 /// The server under which the daemon's own doings stand in the audit log.
 const SELF: &str = "-";
+
+/// The name under which it stands in the store when old rows were last looked for, where the servers
+/// have what is known of them; these have names that are not empty.
+pub const UPKEEP: &str = "";
+
+/// What is stored under [`UPKEEP`].
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Upkeep {
+    /// When old rows were last looked for, and those taken away that there were.
+    pub pruned: Timestamp,
+}
 
 /// What the daemon runs with, beside the configuration.
 #[derive(Clone, Debug)]
@@ -123,6 +136,7 @@ pub struct Daemon {
     /// The servers whose loops broke down.
     died: (mpsc::UnboundedSender<ServerName>, mpsc::UnboundedReceiver<ServerName>),
     log: AuditLog,
+    secrets: OpenSecrets,
     telling: Telling,
     /// After how long without a sign of life a loop is stuck.
     stuck: Duration,
@@ -163,6 +177,9 @@ impl Daemon {
         let log = AuditLog::default();
         log.set(config.audit_log.as_deref()).map_err(StartError::AuditLog)?;
         let telling = Telling::new(&config.notify, &store)?;
+        let secrets = OpenSecrets::default();
+        secrets.set(&config);
+        options.sink = secrets.beside(&options.sink);
         options.sink = telling.beside(&log.beside(&options.sink), &options.clock);
         let (rules, in_force) = watch::channel(Arc::new(effective(&config, &options)));
         let (stop, _) = watch::channel(false);
@@ -179,6 +196,7 @@ impl Daemon {
             ending: Vec::new(),
             died: mpsc::unbounded_channel(),
             log,
+            secrets,
             telling,
             stuck: service::patience().map_or(STUCK, |patience| patience / 2),
             refused: false,
@@ -271,7 +289,8 @@ impl Daemon {
                     // Beside this loop, which must hear of a stop or a reload meanwhile.
                     tokio::spawn(prune_store(
                         self.store.clone(),
-                        keep(&self.config.retention, self.options.clock.now()),
+                        self.config.retention,
+                        self.options.clock.clone(),
                         self.options.sink.clone(),
                     ));
                 }
@@ -320,8 +339,8 @@ impl Daemon {
             });
         }
         let looks: Result<Vec<_>, _> = ticks.join_all().await.into_iter().collect();
-        let keep = keep(&self.config.retention, self.options.clock.now());
-        prune_store(self.store.clone(), keep, self.options.sink.clone()).await;
+        let (clock, sink) = (self.options.clock.clone(), self.options.sink.clone());
+        prune_store(self.store.clone(), self.config.retention, clock, sink).await;
         self.telling.send_once(&self.store, &self.options.clock, &self.options.sink).await;
         Ok(looks?.into_iter().flatten().collect())
     }
@@ -437,6 +456,7 @@ impl Daemon {
             clients(&config, &self.options).map_err(|error| format!("{path}: {error}"))?;
         self.log.set(config.audit_log.as_deref()).map_err(|error| format!("{path}: {error}"))?;
         self.telling.set(&config.notify);
+        self.secrets.set(&config);
         let changes = differences(&self.config, &config);
         if changes.is_empty() {
             self.config = config;
@@ -600,8 +620,17 @@ fn keep(retention: &Retention, now: Timestamp) -> Keep {
     }
 }
 
-async fn prune_store(store: Store, keep: Keep, sink: Sink) {
-    match store.prune(keep).await {
+/// Takes old rows away, and writes down that it was done, for those who wonder.
+async fn prune_store(store: Store, retention: Retention, clock: Clock, sink: Sink) {
+    let pruned = match store.prune(keep(&retention, clock.now())).await {
+        Ok(pruned) => {
+            let mut batch = WriteBatch::new(UPKEEP.into());
+            batch.server_state = serde_json::to_value(Upkeep { pruned: clock.now() }).ok();
+            store.write(batch).await.map(|()| pruned)
+        }
+        Err(error) => Err(error),
+    };
+    match pruned {
         Ok(Pruned { rows: 0, bytes: 0 }) | Err(StoreError::Stopped) => {}
         Ok(Pruned { rows, bytes }) => sink.emit(&Event::Pruned { rows, bytes }),
         Err(error) => sink.emit(&Event::NotPruned { error: error.to_string() }),

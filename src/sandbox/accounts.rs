@@ -194,6 +194,11 @@ impl Accounts {
         self.lock = LoginLock::default();
     }
 
+    /// The admin had the server make a new static token; the old one is worth nothing from now on.
+    pub(super) fn reset_admin_token(&mut self, token: &str) {
+        token.clone_into(&mut self.admin_token);
+    }
+
     /// Makes every login token invalid, as a changed password does.
     pub(super) fn forget_logins(&mut self) {
         self.issued.clear();

@@ -225,6 +225,11 @@ impl Model {
         self.accounts.forget_logins();
     }
 
+    /// The admin resets the static token.
+    pub fn reset_admin_token(&mut self, token: &str) {
+        self.accounts.reset_admin_token(token);
+    }
+
     // ---- time ----
 
     /// Carries out everything that is due until `time`. A time in the past changes nothing.

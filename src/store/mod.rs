@@ -7,6 +7,7 @@
 //! of layout `taskwarden.db.vN.bak`.
 
 mod backup;
+mod checkup;
 mod database;
 mod error;
 mod observe;
@@ -20,6 +21,7 @@ mod write;
 mod tests;
 
 pub use backup::{BackupError, backup};
+pub use checkup::Checkup;
 pub use database::{BUSY_WAIT, DATABASE, Lock, lock_of, try_to_write};
 pub use error::{OpenError, Source, StoreError};
 pub use observe::LookFilter;

@@ -419,10 +419,10 @@ impl AuditFilter {
 }
 
 /// The columns of an audit row, in the order in which [`audit_row`] reads them.
-const AUDIT_COLUMNS: &str = "id, time, server, rule, action, kind, task_id, task_name, \
+pub(super) const AUDIT_COLUMNS: &str = "id, time, server, rule, action, kind, task_id, task_name, \
      attempt, reason, error, class, mode, outcome, detail, rules_revision";
 
-fn audit_row(row: &Row<'_>) -> Result<AuditRow, Fault> {
+pub(super) fn audit_row(row: &Row<'_>) -> Result<AuditRow, Fault> {
     Ok(AuditRow {
         id: IntentId(row.get(0)?),
         time: Timestamp::from_microsecond(row.get(1)?)?,
@@ -448,6 +448,6 @@ fn word<T: DeserializeOwned>(text: &str) -> Result<T, serde_json::Error> {
     serde_json::from_value(serde_json::Value::from(text))
 }
 
-fn json<T: DeserializeOwned>(row: &Row<'_>, column: usize) -> Result<T, Fault> {
+pub(super) fn json<T: DeserializeOwned>(row: &Row<'_>, column: usize) -> Result<T, Fault> {
     Ok(serde_json::from_str(row.get_ref(column)?.as_str()?)?)
 }

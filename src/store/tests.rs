@@ -25,6 +25,7 @@ use crate::engine::rule::{Action, Mode};
 use crate::engine::task::{Fingerprint, Kind, RuleName, ServerName, State, TaskId};
 
 mod aging;
+mod checkup;
 mod seen;
 
 fn at(second: i64) -> Timestamp {

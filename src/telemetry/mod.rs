@@ -8,6 +8,7 @@ pub mod status;
 
 use std::fmt;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -196,6 +197,11 @@ pub enum Event {
         /// Why.
         error: String,
     },
+    /// Everyone on the machine can read a file that holds a secret.
+    SecretOpen {
+        /// The file.
+        path: PathBuf,
+    },
     /// A server's loop broke down by a defect of ours; it is started again.
     LoopDied {
         /// The server.
@@ -247,6 +253,7 @@ impl Event {
             Self::AuditLogAway { .. } => "audit_log_away",
             Self::Pruned { .. } => "pruned",
             Self::NotPruned { .. } => "not_pruned",
+            Self::SecretOpen { .. } => "secret_open",
             Self::LoopDied { .. } => "loop_died",
             Self::Alive => "alive",
             Self::Stopping => "stopping",
@@ -303,6 +310,7 @@ impl Event {
             | Self::ClockSet { .. }
             | Self::NotTold { .. }
             | Self::NotPruned { .. }
+            | Self::SecretOpen { .. }
             | Self::Breaker { open_until: Some(_), .. } => Level::Warn,
             Self::Acted(row) => match row.outcome {
                 Outcome::Ineffective | Outcome::Unknown | Outcome::Rejected => Level::Warn,
@@ -415,6 +423,12 @@ impl fmt::Display for Event {
             Self::NotPruned { error } => {
                 write!(f, "old rows stay in the store for now: {error}")
             }
+            Self::SecretOpen { path } => write!(
+                f,
+                "everyone on this machine can read the secret file `{0}`; `chmod 600 {0}`, and have it \
+                 belong to the daemon's user",
+                printable(&path.display().to_string())
+            ),
             Self::LoopDied { server } => write!(
                 f,
                 "{server}: its loop broke down, which is a defect of taskwarden; please report what \

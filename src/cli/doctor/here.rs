@@ -1,8 +1,10 @@
 //! What can be looked at on this machine: the rules file, the state folder, the unit.
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::ops::ControlFlow;
 use std::path::Path;
+use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 
@@ -10,16 +12,22 @@ use super::super::acquaintance::Kept;
 use super::super::{Common, Exit, paths};
 use super::Line;
 use crate::daemon::rules_files::world_readable;
-use crate::engine::text::plural;
-use crate::rules::{Config, SecretRef, ServerConfig, Severity};
-use crate::store::{self, AuditFilter, Lock, Reader, StoreError};
+use crate::daemon::supervise::{UPKEEP, Upkeep};
+use crate::engine::decide::until;
+use crate::engine::predicate::format_duration;
+use crate::engine::task::ServerName;
+use crate::engine::text::{moment, plural};
+use crate::rules::{Config, Retention, SecretRef, ServerConfig, Severity};
+use crate::store::{self, AuditFilter, Checkup, Lock, Reader, StoreError};
+
+/// How long the database is looked through at most.
+const BUDGET: Duration = Duration::from_secs(10);
+
+/// How long a row may outstay its time: it is looked for once an hour.
+const OVERDUE: Duration = Duration::from_secs(2 * 3600);
 
 /// Where packages and administrators put the unit.
-const UNITS: [&str; 3] = [
-    "/etc/systemd/system/taskwarden.service",
-    "/usr/lib/systemd/system/taskwarden.service",
-    "/lib/systemd/system/taskwarden.service",
-];
+const UNITS: [&str; 3] = ["etc/systemd/system", "usr/lib/systemd/system", "lib/systemd/system"];
 
 /// Reads the rules file; without a configuration no server is asked.
 pub(super) fn config(common: &Common) -> (Vec<Line>, Option<Config>) {
@@ -80,17 +88,28 @@ fn open_to_all(secret: &SecretRef) -> Option<&Path> {
     }
 }
 
-/// Looks at the state folder and what is in it.
-pub(super) fn state(dir: &Path, kept: &Kept, now: Timestamp) -> Vec<Line> {
+/// Looks at the state folder and what is in it, held against what the rules file says is kept.
+pub(super) fn state(
+    dir: &Path,
+    kept: &Kept,
+    retention: Option<&Retention>,
+    now: Timestamp,
+) -> Vec<Line> {
     let mut lines = vec![folder(dir)];
     match kept.reader() {
-        Ok(Some(reader)) => {
-            lines.push(match reader.size_bytes() {
-                Ok(size) => Line::ok("database", format!("opens; {} KiB", size.div_ceil(1024))),
-                Err(error) => broken(&error),
-            });
-            lines.push(last_day(reader, now).unwrap_or_else(|error| broken(&error)));
-        }
+        Ok(Some(reader)) => match reader.check_up(BUDGET) {
+            Ok(checkup) => {
+                lines.extend(database(&checkup));
+                if let Some(retention) = retention {
+                    lines.push(kept_rows(&checkup, reader, retention, now));
+                }
+                // What is damaged need not be told twice.
+                if checkup.damage.is_none() {
+                    lines.push(last_day(reader, now).unwrap_or_else(|error| broken(&error)));
+                }
+            }
+            Err(error) => lines.push(broken(&error)),
+        },
         // The folder's line says so.
         Ok(None) => {}
         Err(error) => lines.push(broken(error)),
@@ -132,6 +151,73 @@ fn folder(dir: &Path) -> Line {
             Line::fail("state", detail, "run as the daemon's user, or as root")
         }
     }
+}
+
+/// Whether the database is whole and can be understood.
+fn database(checkup: &Checkup) -> Vec<Line> {
+    let Checkup { layout, used, free, rows, .. } = checkup;
+    if let Some(damage) = &checkup.damage {
+        let detail = format!("is damaged: {damage}");
+        let fix = "stop the daemon and put back a copy that `taskwarden backup` made, or move \
+                   `taskwarden.db*` away to begin with an empty one (attempts are then counted from \
+                   zero); and look at the disk";
+        return vec![Line::fail("database", detail, fix)];
+    }
+    let mut lines: Vec<Line> = checkup.unreadable.iter().map(|error| broken(error)).collect();
+    let more = checkup.unreadable_count - lines.len() as u64;
+    if more > 0 {
+        let detail = format!("{more} more rows cannot be read");
+        lines.push(Line::fail("database", detail, "put back a copy of the file"));
+    }
+    let (used, free) = (used.div_ceil(1024), free.div_ceil(1024));
+    let size = format!("layout {layout}, {used} KiB in use and {free} KiB free in it");
+    if checkup.unfinished {
+        let detail = format!(
+            "{size}; it is too large to be looked through in {} s, nothing is wrong with what was \
+             seen, {rows} rows",
+            BUDGET.as_secs()
+        );
+        lines.push(Line::warn("database", detail, "`taskwarden backup FILE` looks at all of it"));
+    } else if lines.is_empty() {
+        lines.push(Line::ok("database", format!("whole, each of {rows} rows can be read; {size}")));
+    }
+    lines
+}
+
+/// Whether old rows go, as the rules file says.
+fn kept_rows(checkup: &Checkup, reader: &Reader, retention: &Retention, now: Timestamp) -> Line {
+    let last = reader.server_state(&ServerName::new(UPKEEP)).ok().flatten();
+    let last = last.and_then(|state| serde_json::from_value::<Upkeep>(state).ok());
+    let mut detail = match last {
+        Some(Upkeep { pruned }) => format!("old rows were last looked for at {}", moment(pruned)),
+        None => "old rows were never looked for yet".to_owned(),
+    };
+    let mut late = Vec::new();
+    for (what, oldest, age) in [
+        ("action", checkup.oldest_audit, retention.audit),
+        ("look", checkup.oldest_seen, retention.observations),
+    ] {
+        let Some(oldest) = oldest else { continue };
+        let is = Duration::from_secs(until(oldest, now).as_secs());
+        let _ = write!(detail, "; the oldest {what} is {} old", format_duration(is));
+        if let Some(age) = age {
+            let _ = write!(detail, " and may be {}", format_duration(age));
+            if is > age + OVERDUE {
+                late.push(what);
+            }
+        }
+    }
+    let large = retention.size.filter(|size| checkup.used > size.saturating_add(size / 10));
+    if let Some(size) = large {
+        let (used, size) = (checkup.used >> 20, size >> 20);
+        let _ = write!(detail, "; {used} MiB are in use, and `retention` allows {size} MiB");
+    }
+    if late.is_empty() && large.is_none() {
+        return Line::ok("retention", detail);
+    }
+    let fix = "the daemon takes old rows away once an hour while it runs: start it, or see in its log \
+               why it cannot; what is remembered of tasks counts and stays";
+    Line::warn("retention", detail, fix)
 }
 
 fn broken(error: &dyn std::error::Error) -> Line {
@@ -184,17 +270,45 @@ pub(super) fn given_up(server: &ServerConfig, kept: &Kept) -> Option<Line> {
     ))
 }
 
-/// Looks for the systemd unit.
+/// Looks for the systemd unit, the one of a single daemon or the template of several.
 pub(super) fn unit() -> Line {
-    let template = |path: &str| path.replace(".service", "@.service");
-    let units = UNITS.iter().flat_map(|path| [(*path).to_owned(), template(path)]);
-    if let Some(found) = units.into_iter().find(|path| Path::new(path).exists()) {
-        return Line::ok("unit", format!("`{found}` is installed"));
+    unit_below(Path::new("/"))
+}
+
+fn unit_below(root: &Path) -> Line {
+    let names = ["taskwarden.service", "taskwarden@.service"];
+    let mut units = UNITS.iter().flat_map(|folder| names.map(|name| format!("{folder}/{name}")));
+    if let Some(found) = units.find(|unit| root.join(unit).exists()) {
+        return Line::ok("unit", format!("`/{found}` is installed"));
     }
-    if !Path::new("/run/systemd/system").exists() {
+    if !root.join("run/systemd/system").exists() {
         return Line::ok("unit", "systemd does not run here; something else must start the daemon");
     }
     let fix = "copy `systemd/taskwarden.service` to /etc/systemd/system, then `systemctl enable \
                --now taskwarden`";
     Line::warn("unit", "the systemd unit is not installed, so nothing starts the daemon", fix)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn either_unit_counts_as_installed() {
+        let root = tempfile::tempdir().unwrap();
+        let line = || {
+            let Line { status, detail, .. } = unit_below(root.path());
+            format!("{status:?}: {detail}")
+        };
+        assert!(line().starts_with("Ok: systemd does not run here"), "{}", line());
+        std::fs::create_dir_all(root.path().join("run/systemd/system")).unwrap();
+        assert!(line().starts_with("Warn: the systemd unit is not installed"), "{}", line());
+        for unit in
+            ["lib/systemd/system/taskwarden@.service", "etc/systemd/system/taskwarden.service"]
+        {
+            std::fs::create_dir_all(root.path().join(unit).parent().unwrap()).unwrap();
+            std::fs::write(root.path().join(unit), "").unwrap();
+            assert_eq!(line(), format!("Ok: `/{unit}` is installed"));
+        }
+    }
 }
