@@ -124,7 +124,9 @@ fn a_rules_file_that_cannot_be_used_ends_a_check_with_1_and_the_rest_with_78() {
         ends(&run(home.taskwarden(args)), 78, &["no rules file found", "`rules.yaml`", "--config"]);
     }
     ends(&run(home.taskwarden(&["check"])), 1, &["no rules file found"]);
-    ends(&run(home.taskwarden(&["check", "gone.yaml"])), 1, &["`gone.yaml` cannot be read"]);
+    let ran = run(home.taskwarden(&["check", "gone.yaml"]));
+    ends(&ran, 1, &["1 error"]);
+    assert!(ran.out.contains("error[unreadable-file]: `gone.yaml` cannot be read: No such file"));
     ends(&run(home.taskwarden(&["run", "-c", "gone.yaml"])), 78, &["`gone.yaml` cannot be read"]);
 
     home.write_rules(BROKEN);
@@ -652,8 +654,22 @@ fn a_file_that_cannot_be_read_hides_no_other() {
     std::fs::write(home.file("latin.yaml"), b"version: 1\nx: \"\xe9\"\n").unwrap();
     let args = ["check", "latin.yaml", "gone.yaml", "rules.yaml", "--format", "json"];
     let ran = run(home.taskwarden(&args));
-    ends(&ran, 1, &["`gone.yaml` cannot be read"]);
+    ends(&ran, 1, &["3 files: 4 errors"]);
     assert!(ran.out.contains("acton"), "{ran:#?}");
+    let gone =
+        r#"{"code":"unreadable-file","severity":"error","file":"gone.yaml","line":1,"column":1,"#;
+    assert!(ran.out.contains(gone), "{ran:#?}");
+    for format in ["sarif", "github", "human"] {
+        // A device may never end; a folder is no file.
+        let args = ["check", "gone.yaml", "/dev/zero", ".", "rules.yaml", "--format", format];
+        let ran = run(home.taskwarden(&args));
+        ends(&ran, 1, &["4 files: 5 errors"]);
+        for said in
+            ["`gone.yaml` cannot be read", "more than 16 MiB", "`.` cannot be read", "acton"]
+        {
+            assert!(ran.out.contains(said), "{format}: {said}\n{}", ran.out);
+        }
+    }
     // Scripts and code scanners are told of it like of any other mistake.
     let place =
         r#""code":"yaml-syntax","severity":"error","file":"latin.yaml","line":2,"column":5,"#;

@@ -298,7 +298,9 @@ type Interference = fn(&Exchangeable, &Config) -> Box<dyn FnOnce() + Send>;
 async fn what_a_person_changes_between_two_calls_stops_the_second() {
     let switched_off: Interference = |running, config| {
         let rules = running.rules.clone();
-        let off = Arc::new(RuleSet { mode: Mode::Off, ..config.rules.clone() });
+        let mut off = config.rules.clone();
+        off.mode = Mode::Off;
+        let off = Arc::new(off);
         Box::new(move || {
             rules.send_replace(off);
         })

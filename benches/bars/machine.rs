@@ -34,7 +34,12 @@ pub(crate) fn machine() -> String {
 
 /// A number from `/proc/PID/FILE`, such as `VmRSS:` of `status`.
 pub(crate) fn proc_number(pid: &str, file: &str, line: &str) -> u64 {
-    let text = fs::read_to_string(format!("/proc/{pid}/{file}")).expect("Linux, and it runs");
-    let found = text.lines().find_map(|text| text.strip_prefix(line)).expect("the line is there");
-    found.split_whitespace().next().and_then(|number| number.parse().ok()).expect("a number")
+    try_proc_number(pid, file, line).expect("Linux, and it runs")
+}
+
+/// The same of a process that may have ended.
+pub(crate) fn try_proc_number(pid: &str, file: &str, line: &str) -> Option<u64> {
+    let text = fs::read_to_string(format!("/proc/{pid}/{file}")).ok()?;
+    let found = text.lines().find_map(|text| text.strip_prefix(line))?;
+    found.split_whitespace().next()?.parse().ok()
 }

@@ -11,6 +11,7 @@
 )]
 
 mod daemon;
+mod hostile;
 mod machine;
 mod store;
 
@@ -88,6 +89,9 @@ fn main() -> ExitCode {
     }
     if is_wanted("load") {
         loading(&mut table, runs);
+    }
+    if is_wanted("hostile") {
+        hostile::check(&mut table, runs);
     }
     if is_wanted("audit") {
         store::audit(&mut table, runs);

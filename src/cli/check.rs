@@ -1,16 +1,14 @@
 //! `check`: every problem of rules files in one go.
 
-use std::io::{ErrorKind, Read as _};
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
-
-use anyhow::Context as _;
 
 use super::acquaintance::{Kept, candidates, careful_client, sight};
 use super::{Common, Exit, Failure, Format, findings, paths, runtime, screen};
 use crate::ambient::Clock;
-use crate::daemon::rules_files::{RulesFiles, Unreadable};
+use crate::daemon::rules_files::{self, RulesFiles, Unreadable};
 use crate::engine::text::plural;
-use crate::rules::{Code, Loaded, Severity, Sighting, hold_against, undecodable};
+use crate::rules::{Code, Loaded, Severity, Sighting, hold_against, undecodable, unreadable};
 
 /// Find every problem in rules files: where it is, and how to mend it
 #[derive(Debug, clap::Args)]
@@ -47,18 +45,11 @@ pub(super) fn run(common: &Common, args: &CheckArgs) -> Result<Exit, Failure> {
         return Err(Failure::new(Exit::Usage, error));
     }
     let (mut count, mut errors, mut warnings) = (0, 0, 0);
-    let (mut away, mut unread) = (false, false);
+    let mut away = false;
     let mut all = Vec::new();
     for file in &files {
-        let (mut loaded, files) = match read(file) {
-            Ok(read) => read,
-            // The others are checked all the same.
-            Err(failure) => {
-                screen::say(&format!("error: {:#}", failure.error));
-                unread = true;
-                continue;
-            }
-        };
+        // The others are checked all the same.
+        let (mut loaded, files) = read(file);
         if args.online
             && let Some(files) = &files
         {
@@ -101,7 +92,7 @@ pub(super) fn run(common: &Common, args: &CheckArgs) -> Result<Exit, Failure> {
             plural(warnings, "warning", "warnings")
         ));
     }
-    let failed = unread || errors > 0 || (args.deny.is_some() && warnings > 0);
+    let failed = errors > 0 || (args.deny.is_some() && warnings > 0);
     Ok(match (failed, away) {
         (true, _) => Exit::Findings,
         (false, true) => Exit::Unreached,
@@ -109,28 +100,32 @@ pub(super) fn run(common: &Common, args: &CheckArgs) -> Result<Exit, Failure> {
     })
 }
 
-/// Reads and compiles a file, or standard input; without the files when one of them is no text.
-fn read(file: &Path) -> Result<(Loaded, Option<RulesFiles>), Failure> {
+/// Reads and compiles a file, or standard input; without the files when one of them cannot be read or
+/// is no text.
+fn read(file: &Path) -> (Loaded, Option<RulesFiles>) {
     let files = if file.as_os_str() == "-" {
-        let mut bytes = Vec::new();
-        std::io::stdin()
-            .read_to_end(&mut bytes)
-            .context("standard input cannot be read")
-            .map_err(|error| Failure::new(Exit::Usage, error))?;
+        let bytes = match rules_files::read_from(std::io::stdin()) {
+            Ok(bytes) => bytes,
+            Err(error) => return (unreadable("<stdin>", &error.to_string()), None),
+        };
         match String::from_utf8(bytes) {
             Ok(text) => RulesFiles::of_text("<stdin>", text, Path::new("")),
-            Err(error) => return Ok((undecodable("<stdin>", error.as_bytes()), None)),
+            Err(error) => return (undecodable("<stdin>", error.as_bytes()), None),
         }
     } else {
         RulesFiles::read(file)
     };
     match files {
-        Ok(files) => Ok((files.load(), Some(files))),
-        Err(Unreadable { path, cause }) if cause.kind() == ErrorKind::InvalidData => {
-            let bytes = std::fs::read(&path).unwrap_or_default();
-            Ok((undecodable(&path.display().to_string(), &bytes), None))
+        Ok(files) => (files.load(), Some(files)),
+        Err(Unreadable { path, cause }) => {
+            let shown = path.display().to_string();
+            if cause.kind() == ErrorKind::InvalidData
+                && let Ok(bytes) = std::fs::read(&path)
+            {
+                return (undecodable(&shown, &bytes), None);
+            }
+            (unreadable(&shown, &cause.to_string()), None)
         }
-        Err(error) => Err(Failure::new(Exit::Config, error)),
     }
 }
 

@@ -1,6 +1,7 @@
 //! Reads a rules file and the files that it includes.
 
-use std::io;
+use std::fs::File;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use glob::{MatchOptions, Pattern, glob_with};
@@ -212,12 +213,7 @@ pub(super) fn folders(folder: &Path, pattern: &str) -> Vec<PathBuf> {
 ///
 /// What keeps it from being read, as text that names the file's own fault.
 pub fn read(path: &Path) -> io::Result<String> {
-    let size = std::fs::metadata(path)?.len();
-    if size > LARGEST {
-        let message = format!("it has {size} bytes, and a rules file may have {LARGEST} at most");
-        return Err(io::Error::new(io::ErrorKind::FileTooLarge, message));
-    }
-    String::from_utf8(std::fs::read(path)?).map_err(|error| {
+    String::from_utf8(read_from(File::open(path)?)?).map_err(|error| {
         let (bytes, at) = (error.as_bytes(), error.utf8_error().valid_up_to());
         let before = String::from_utf8_lossy(&bytes[..at]);
         let line = before.matches('\n').count() + 1;
@@ -228,6 +224,21 @@ pub fn read(path: &Path) -> io::Result<String> {
         );
         io::Error::new(io::ErrorKind::InvalidData, message)
     })
+}
+
+/// Reads what a file of rules or of their tests may have at most: a device may never end.
+///
+/// # Errors
+///
+/// When there is more, or it cannot be read.
+pub fn read_from(source: impl Read) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    source.take(LARGEST + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > LARGEST {
+        let message = format!("it has more than {} MiB, and is no rules file", LARGEST >> 20);
+        return Err(io::Error::new(io::ErrorKind::FileTooLarge, message));
+    }
+    Ok(bytes)
 }
 
 /// Whether everyone on the machine may read the file.

@@ -294,6 +294,8 @@ pub fn recheck(
 #[allow(clippy::struct_excessive_bools, reason = "each is a fact of its own about the tick")]
 struct RuleRun<'a> {
     rule: &'a Rule,
+    /// Its place among all rules, those that are off included.
+    place: usize,
     mode: Mode,
     asks_for_canceled: bool,
     memory: RuleMemory,
@@ -387,7 +389,8 @@ impl<'a> Evaluation<'a> {
         let runs: Vec<RuleRun<'_>> = rules
             .rules
             .iter()
-            .filter_map(|rule| RuleRun::new(rules, rule, memory, snapshot, tick))
+            .enumerate()
+            .filter_map(|(place, rule)| RuleRun::new(rules, place, rule, memory, snapshot, tick))
             .collect();
         let runs_by_name =
             runs.iter().enumerate().map(|(index, run)| (&run.rule.name, index)).collect();
@@ -721,8 +724,11 @@ impl<'a> Evaluation<'a> {
             view.share(&alike.of_error);
             return Rc::clone(&alike.runs);
         }
+        let in_question = self.rules.in_question(error);
         let may_take = |run: &RuleRun<'_>| {
-            run.action_fits(view) && run.rule.condition.settled(view) != Some(false)
+            in_question[run.place]
+                && run.action_fits(view)
+                && run.rule.condition.settled(view) != Some(false)
         };
         let runs: Rc<[usize]> =
             (0..self.runs.len()).filter(|index| may_take(&self.runs[*index])).collect();
@@ -1345,6 +1351,7 @@ impl<'a> Evaluation<'a> {
 impl<'a> RuleRun<'a> {
     fn new(
         rules: &'a RuleSet,
+        place: usize,
         rule: &'a Rule,
         memory: &Memory,
         snapshot: &Snapshot,
@@ -1395,6 +1402,7 @@ impl<'a> RuleRun<'a> {
         Some(Self {
             fired_at,
             rule,
+            place,
             mode,
             asks_for_canceled: rule.asks_for_canceled(),
             fires: rule.schedule.is_none() || memory.firing.is_some(),

@@ -5,11 +5,10 @@ use std::fmt;
 use std::sync::{Arc, OnceLock};
 
 use globset::{Glob, GlobSet, GlobSetBuilder};
-use memchr::memmem;
 use regex::Regex;
 use regex_syntax::hir::Hir;
 
-use super::needles::needles;
+use super::needles::{found, needles};
 
 /// A regular expression. Clones share what was compiled.
 #[derive(Clone)]
@@ -46,12 +45,17 @@ impl Pattern {
         &self.0.lazy.source
     }
 
+    /// Texts of which one is in every text in which it is found, see [`needles`].
+    pub(super) fn needles(&self) -> Option<&[Box<[u8]>]> {
+        self.0.needles.as_deref()
+    }
+
     /// Whether it is found in a text.
     #[must_use]
     pub fn is_match(&self, text: &str) -> bool {
         let Expression { lazy: Lazy { source, compiled }, needles } = &*self.0;
         if let Some(needles) = needles
-            && !needles.iter().any(|needle| memmem::find(text.as_bytes(), needle).is_some())
+            && !found(needles, text.as_bytes())
         {
             return false;
         }

@@ -446,6 +446,28 @@ impl Predicate {
         }
     }
 
+    /// Texts of which one is in the error of every task for which it holds; `None` if none are known.
+    pub(super) fn error_needles(&self) -> Option<Vec<&[u8]>> {
+        /// Those of each: one of them is enough.
+        fn each<'p, T>(
+            members: &'p [T],
+            needles: impl Fn(&'p T) -> Option<Vec<&'p [u8]>>,
+        ) -> Option<Vec<&'p [u8]>> {
+            let found: Option<Vec<_>> = members.iter().map(needles).collect();
+            Some(found?.concat())
+        }
+        match self {
+            Self::All(members) => members.iter().find_map(Self::error_needles),
+            Self::Any(members) => each(members, Self::error_needles),
+            Self::Leaf(Leaf { test: Test::Text(TextField::Error, patterns), .. }) => {
+                each(patterns, |pattern| {
+                    Some(pattern.needles()?.iter().map(AsRef::as_ref).collect())
+                })
+            }
+            Self::Not(_) | Self::Leaf(_) => None,
+        }
+    }
+
     /// Every matcher in it, with whether it stands under an odd number of `not`.
     pub fn leaves<'a>(&'a self, negated: bool, visit: &mut impl FnMut(&'a Leaf, bool)) {
         match self {

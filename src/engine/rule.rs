@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::backoff::Backoff;
 use super::breaker::BreakerSettings;
 use super::class::{Class, ClassTable};
+use super::needles::Index;
 use super::predicate::{Predicate, Test};
 use super::schedule::{Hours, Schedule};
 use super::task::{RuleName, ServerName, State};
@@ -28,6 +29,8 @@ pub struct RuleSet {
     pub server_modes: BTreeMap<ServerName, Mode>,
     /// Tells one meaning of the rules from another: the same for files that differ only in form.
     pub revision: String,
+    /// Made of the conditions when first asked, which are not to change from then on.
+    pub(crate) index: Index,
 }
 
 impl RuleSet {
@@ -36,6 +39,12 @@ impl RuleSet {
     pub fn mode_of(&self, rule: &Rule, server: &ServerName) -> Mode {
         let server = self.server_modes.get(server).copied().unwrap_or_default();
         self.mode.max(server).max(rule.mode)
+    }
+
+    /// For each rule whether its condition may hold for a task with this error. Most are ruled out by
+    /// one look at the error, whatever their number.
+    pub(super) fn in_question(&self, error: &str) -> Vec<bool> {
+        self.index.in_question(&self.rules, error)
     }
 }
 

@@ -39,6 +39,7 @@ macro_rules! codes {
 }
 
 codes! {
+    UnreadableFile "unreadable-file" Error "a file that cannot be read";
     YamlSyntax "yaml-syntax" Error "the file is not YAML";
     EmptyFile "empty-file" Error "the file holds nothing";
     MultipleDocuments "multiple-documents" Error "the file holds several YAML documents";
@@ -99,6 +100,7 @@ codes! {
     RepeatedValue "repeated-value" Warning "a value listed twice";
     GluedStars "glued-stars" Warning "a `**` that is part of a name";
     GiveUpTooSoon "give-up-too-soon" Warning "a retry that gives up before its first try";
+    UncleanPath "unclean-path" Warning "a glob for a path that no task has";
     RelativePath "relative-path" Warning "a glob for paths that does not begin with a slash";
     KindNotOnServer "kind-not-on-server" Warning "a kind that no server of the rule has";
     MountNotOnServer "mount-not-on-server" Warning "a mount that no server of the rule has";
@@ -107,12 +109,14 @@ codes! {
 }
 
 impl Code {
-    /// Whether only `check --online` can find it: it is about a server, not about the text.
+    /// Whether no text has it: it is about a server, which `check --online` asks, or about the file
+    /// itself.
     #[must_use]
-    pub fn needs_server(self) -> bool {
+    pub fn is_of_no_text(self) -> bool {
         matches!(
             self,
-            Self::KindNotOnServer
+            Self::UnreadableFile
+                | Self::KindNotOnServer
                 | Self::MountNotOnServer
                 | Self::LimitedRights
                 | Self::ServerUnreachable

@@ -1,5 +1,5 @@
-//! Rules that can be used and probably do not do what was meant. Only rules without errors come
-//! here.
+//! Rules that can be used and probably do not do what was meant. Of a rule with errors comes here what
+//! could be read, and nothing is concluded from what could not ([`Lost`](super::rule::Lost)).
 
 use std::time::Duration;
 
@@ -43,6 +43,10 @@ fn unbounded(reader: &mut Reader<'_>, draft: &Draft) {
     if rule.action.effect() != Effect::Retry || rule.max_attempts.is_some() {
         return;
     }
+    if ["max_attempts", "give_up_after", "schedule", "match"].iter().any(|key| draft.lost.has(key))
+    {
+        return;
+    }
     let (bounded, help) = if rule.action.is_whole_kind() {
         (rule.schedule.is_some(), "add `max_attempts: 5`, or a `schedule`")
     } else {
@@ -73,6 +77,9 @@ fn unbounded(reader: &mut Reader<'_>, draft: &Draft) {
 fn gives_up_first(reader: &mut Reader<'_>, draft: &Draft) {
     let rule = &draft.rule;
     let Some(limit) = rule.give_up_after else { return };
+    if draft.lost.broke("give_up_after") || draft.lost.has("backoff") {
+        return;
+    }
     let first = rule.backoff.wait(0, 0.0);
     if rule.action.effect() != Effect::Retry || rule.action.is_whole_kind() || limit > first {
         return;
@@ -96,10 +103,15 @@ fn no_effect(reader: &mut Reader<'_>, draft: &Draft) {
     let retries = action.effect() == Effect::Retry;
     for (key, span) in &draft.own {
         let why = match *key {
-            "catch_up" if rule.schedule.is_none() => {
+            "catch_up" if rule.schedule.is_none() && !draft.lost.has("schedule") => {
                 "there is no `schedule` whose firings could be missed".to_owned()
             }
-            "timezone" if rule.schedule.is_none() && rule.only_during.is_none() => {
+            "timezone"
+                if rule.schedule.is_none()
+                    && rule.only_during.is_none()
+                    && !draft.lost.has("schedule")
+                    && !draft.lost.has("only_during") =>
+            {
                 "there is no `schedule` and no `only_during` that would speak of it".to_owned()
             }
             "retry_after" if !retries || action.is_whole_kind() => {
@@ -118,6 +130,7 @@ fn no_effect(reader: &mut Reader<'_>, draft: &Draft) {
             {
                 format!("`{action}` is one call for a whole kind")
             }
+            "on_give_up" | "only_during" | "breaker" if draft.lost.broke(key) => continue,
             "on_give_up" if retries => {
                 let placed = rule.on_give_up.iter().zip(&draft.farewells);
                 for (action, span) in placed.filter(|(action, _)| action.effect() == Effect::Cancel)
@@ -167,6 +180,9 @@ fn outside_hours(reader: &mut Reader<'_>, draft: &Draft) {
     let (Some(schedule), Some(hours)) = (&draft.rule.schedule, &draft.rule.only_during) else {
         return;
     };
+    if ["schedule", "only_during"].iter().any(|key| draft.lost.has(key)) {
+        return;
+    }
     let pattern = &schedule.cron.pattern;
     let minutes = pattern.minutes.values();
     let inside = pattern.hours.values().into_iter().any(|hour| {
@@ -334,6 +350,9 @@ struct Excluded {
 
 /// Matchers that cannot hold, alone or together.
 fn never(reader: &mut Reader<'_>, draft: &Draft) {
+    if draft.lost.harms {
+        return;
+    }
     let sites: Vec<&Site> = must_hold(draft).collect();
     let mut told = |span: Span, message: String, other: Option<(Span, &str)>, help: &str| {
         let finding = reader.report(Code::NeverMatches, span, message);
@@ -539,11 +558,12 @@ fn shadowed(reader: &mut Reader<'_>, drafts: &[Draft]) {
         })
         .collect();
     for (index, later) in drafts.iter().enumerate() {
-        if later.rule.mode == Mode::Off || looks[index].0.is_empty() {
+        if later.lost.any || later.rule.mode == Mode::Off || looks[index].0.is_empty() {
             continue;
         }
         let earlier = drafts[..index].iter().zip(&looks).find(|(earlier, (states, members))| {
-            keeps_its_tasks(&earlier.rule, &later.rule)
+            !earlier.lost.any
+                && keeps_its_tasks(&earlier.rule, &later.rule)
                 && looks[index].0.iter().all(|state| states.contains(state))
                 && members.iter().all(|member| is_state(member) || implied(&looks[index].1, member))
         });

@@ -275,6 +275,13 @@ impl Reader<'_> {
             }
             "error" | "fail" => "did you mean `failed`?",
             "cancelled" => "did you mean `canceled`?",
+            // As the API numbers them.
+            _ if let Some(state) =
+                text.parse().ok().map(State::from_number).and_then(State::name) =>
+            {
+                finding.help(format!("did you mean `{state}`?"));
+                return None;
+            }
             "undone" | "active" => "name the states: pending, running, waiting_retry, ...",
             _ => {
                 suggest(finding, text, State::KNOWN.into_iter().filter_map(State::name));

@@ -26,6 +26,9 @@ mod values;
 mod yaml;
 
 use std::path::PathBuf;
+use std::sync::LazyLock;
+
+use aho_corasick::AhoCorasick;
 
 pub use codes::{Code, UnknownCode};
 pub use finding::{Finding, Related, Severity, Span};
@@ -246,6 +249,18 @@ pub fn undecodable(path: &str, bytes: &[u8]) -> Loaded {
     Loaded { config: None, findings, files }
 }
 
+/// What is said of a file that cannot be read, for the given reason.
+#[must_use]
+pub fn unreadable(path: &str, why: &str) -> Loaded {
+    let message = format!("`{path}` cannot be read: {why}");
+    let mut finding = Finding::new(Code::UnreadableFile, Span::default(), message);
+    finding.help("correct the path, or let this user read the file");
+    let mut findings = vec![finding];
+    finding::settle(&[""], &mut findings);
+    let files = vec![Shown { path: path.to_owned(), text: String::new() }];
+    Loaded { config: None, findings, files }
+}
+
 impl Reader<'_> {
     /// Reads the file and those that it includes; `unmatched` are the entries of `rule_files` that no
     /// file fits.
@@ -317,7 +332,7 @@ impl Reader<'_> {
         let server_modes =
             servers.iter().map(|server| (server.name.clone(), server.mode)).collect();
         let rules = drafts.into_iter().map(|draft| draft.rule).collect();
-        let rules = RuleSet { rules, classes: table, mode, server_modes, revision: String::new() };
+        let rules = RuleSet { rules, classes: table, mode, server_modes, ..RuleSet::default() };
         let mut config = Config { servers, rules, audit_log, listen, notify, retention };
         config.rules.revision = revision::revision(&config, &shown_classes);
         Some(config)
@@ -482,14 +497,31 @@ fn silence(texts: &[&str], secrets: &[Span], findings: &mut [Finding]) {
     }
 }
 
+/// The keys behind which secrets stand.
+const SECRET_KEYS: [&str; 3] = ["token", "password", "totp"];
+
 /// What stands behind `token:`, `password:` and `totp:`, with the deeper lines that go on with it,
 /// but for references; and the user part of URLs.
 fn suspicious_values(text: &str) -> Vec<std::ops::Range<usize>> {
+    #[expect(clippy::expect_used, reason = "four short words")]
+    static SIGNS: LazyLock<AhoCorasick> = LazyLock::new(|| {
+        AhoCorasick::new(SECRET_KEYS.iter().chain(&["://"])).expect("four short words")
+    });
+    let mut signs = SIGNS.find_iter(text).map(|sign| sign.start()).peekable();
     let mut found = Vec::new();
     let mut start = 0;
     // The column of a key whose value goes on below, and whether the lines there are to go.
     let mut open: Option<(usize, bool)> = None;
     for line in text.split_inclusive('\n') {
+        let mut signed = false;
+        while signs.next_if(|sign| *sign < start + line.len()).is_some() {
+            signed = true;
+        }
+        // Nearly all lines are such, and there may be millions.
+        if !signed && open.is_none() {
+            start += line.len();
+            continue;
+        }
         let bare = line.trim();
         let column = line.len() - line.trim_start_matches([' ', '-', '\t', '\u{feff}']).len();
         if let Some((key, secret)) = open
@@ -501,7 +533,7 @@ fn suspicious_values(text: &str) -> Vec<std::ops::Range<usize>> {
                 found.push(start..start + line.len());
             }
         }
-        if let Some((at, value)) = secret_on(line) {
+        if let Some((at, value)) = signed.then(|| secret_on(line)).flatten() {
             let secret = !is_reference(value) && value != "{}" && !value.starts_with('#');
             if secret && !value.is_empty() {
                 found.push(start + at..start + at + value.len());
@@ -510,7 +542,7 @@ fn suspicious_values(text: &str) -> Vec<std::ops::Range<usize>> {
                 open = Some((column, secret));
             }
         }
-        for (at, _) in line.match_indices("://") {
+        for (at, _) in line.match_indices("://").filter(|_| signed) {
             let rest = &line[at + 3..];
             let end = rest.find(['/', ' ', '"', '\'', '\n', '\r']).unwrap_or(rest.len());
             if let Some(user) = rest[..end].rfind('@') {
@@ -524,7 +556,7 @@ fn suspicious_values(text: &str) -> Vec<std::ops::Range<usize>> {
 
 /// The value behind the first key of a line that looks like a secret's, and where it begins.
 fn secret_on(line: &str) -> Option<(usize, &str)> {
-    let first = ["token", "password", "totp"]
+    let first = SECRET_KEYS
         .iter()
         .flat_map(|key| {
             line.match_indices(key).filter_map(|(at, _)| {

@@ -267,7 +267,7 @@ mod tests {
         let mut loaded = load(Source::new("x", &text));
         assert!(loaded.config.is_some(), "{:?}", loaded.findings);
         hold_against(&mut loaded, Source::new("x", &text), seen);
-        let online = loaded.findings.iter().filter(|finding| finding.code.needs_server());
+        let online = loaded.findings.iter().filter(|finding| finding.code.is_of_no_text());
         online
             .map(|finding| {
                 assert!(finding.line > 0 && finding.help.is_some());

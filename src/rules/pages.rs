@@ -20,6 +20,11 @@ const fn of(what: &'static str, wrong: &'static str, right: &'static str) -> Pag
 #[allow(clippy::too_many_lines, reason = "one table of texts")]
 pub(super) fn page(code: Code) -> Page {
     match code {
+        Code::UnreadableFile => of(
+            "The file is not there, is a folder, may not be read by this user, or is larger than any rules file. Nothing can be said of what is in it; the other files are checked all the same.",
+            "rule_files: /root/private.yaml",
+            "rule_files: rules.d/*.yaml",
+        ),
         Code::YamlSyntax => of(
             "The text is not YAML, so nothing in it can be read. The place is where the reader stopped to understand, which may be a little behind the mistake. Most often a quote or a bracket is not closed, the indentation is uneven, or a value begins with a character that has a meaning in YAML (`@ % * & ! { [ |`): put such values in single quotes.",
             "- name: tidy up\n  schedule: @daily\n  match: { state: failed, age: 7d }\n  action: delete_some",
@@ -320,6 +325,11 @@ pub(super) fn page(code: Code) -> Page {
             "- name: tidy up\n  match: { state: [failed, failed] }\n  action: delete_some",
             "- name: tidy up\n  match: { state: [failed, canceled] }\n  action: delete_some",
         ),
+        Code::UncleanPath => of(
+            "Servers clean paths before they make tasks of them, so no path of a task has `.` or `..` as a folder, or two slashes in a row. A glob that asks for one never matches. Paths begin with the mount, such as `/nas/films/x.mkv`; where the folder of the rules file is makes no difference.",
+            "- name: films\n  match: { src: '../films/**', state: failed }\n  action: notify",
+            "- name: films\n  match: { src: '/nas/films/**', state: failed }\n  action: notify",
+        ),
         Code::RelativePath => of(
             "Mounts and paths of tasks begin with `/`, and a glob matches the whole of one, so this one matches none.",
             "- name: tidy up\n  match: { dst_mount: media }\n  action: notify",
@@ -375,8 +385,8 @@ mod tests {
         for code in Code::ALL {
             let page = super::page(*code);
             assert!(page.what.ends_with('.'), "{code}");
-            if code.needs_server() {
-                // What is wrong is not in the text; `online` has the tests.
+            if code.is_of_no_text() {
+                // What is wrong is not in the text; `online` and `check` have the tests.
                 continue;
             }
             assert!(has(*code, page.wrong), "{code}: {}", page.wrong);

@@ -188,6 +188,38 @@ pub(super) fn glued_stars(glob: &str) -> Option<std::ops::Range<usize>> {
     None
 }
 
+/// Whether a glob begins with a name, as no path of a task does.
+pub(super) fn is_relative(glob: &str) -> bool {
+    !glob.starts_with(['/', '*', '?', '[', '{', '!', '\\'])
+}
+
+/// Whether a glob that begins with a name may match an address: its scheme comes before any slash.
+pub(super) fn may_be_url(glob: &str) -> bool {
+    let name = glob.split(['*', '?', '[', '{', '\\', '/']).next().unwrap_or_default();
+    name.contains(':') || (name.len() < glob.len() && !glob[name.len()..].starts_with('/'))
+}
+
+/// Where a glob has a part that no path has, since the servers clean them: `.`, `..`, or nothing
+/// between two slashes. `urls` are let keep their slashes.
+pub(super) fn unclean(glob: &str, urls: bool) -> Option<std::ops::Range<usize>> {
+    let mut at = 0;
+    let mut names = glob.split('/').peekable();
+    while let Some(name) = names.next() {
+        // Inside braces and brackets slashes and dots mean other things.
+        if name.contains(['{', '[', '\\']) || (urls && name.ends_with(':')) {
+            return None;
+        }
+        if matches!(name, "." | "..") {
+            return Some(at..at + name.len());
+        }
+        if name.is_empty() && at > 0 && names.peek().is_some() && !urls {
+            return Some(at - 1..at + 1);
+        }
+        at += name.len() + 1;
+    }
+    None
+}
+
 fn last(text: &str, char: char) -> std::ops::Range<usize> {
     text.rfind(char).map_or(0..text.len(), |at| at..at + char.len_utf8())
 }
@@ -265,6 +297,33 @@ mod tests {
         assert!(glued.is_match("/media/a.mkv") && !glued.is_match("/media/a/b.mkv"));
     }
 
+    #[test]
+    fn parts_that_no_path_has_are_found() {
+        for (text, part) in [
+            ("../x", Some("..")),
+            ("./x", Some(".")),
+            ("/a/../b", Some("..")),
+            ("/a/.", Some(".")),
+            ("/a//b", Some("//")),
+            ("//a", Some("//")),
+            ("..", Some("..")),
+            ("/a/..b/.c/...", None),
+            ("/a/", None),
+            ("/", None),
+            ("**/*.mkv", None),
+            ("/a/{..,b}", None),
+        ] {
+            assert_eq!(unclean(text, false).map(|part| &text[part]), part, "{text}");
+        }
+        for text in ["https://host/**", "magnet:*", "ht*", "*//x"] {
+            assert_eq!(unclean(text, true), None, "{text}");
+            assert!(!is_relative(text) || may_be_url(text), "{text}");
+        }
+        for text in ["films/**", "films", "../x", "a b/c:d"] {
+            assert!(is_relative(text) && !may_be_url(text), "{text}");
+        }
+    }
+
     proptest! {
         #[test]
         fn no_text_panics(text in "\\PC{0,20}") {
@@ -273,6 +332,9 @@ mod tests {
             }
             if let Err(fault) = glob(&text) {
                 prop_assert!(text.get(fault.range).is_some());
+            }
+            for urls in [false, true] {
+                prop_assert!(unclean(&text, urls).is_none_or(|part| text.get(part).is_some()));
             }
         }
     }

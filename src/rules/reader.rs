@@ -106,6 +106,8 @@ impl<T> Bound<T> {
 #[derive(Debug)]
 pub(super) struct Fields<'n> {
     found: Vec<At<'n>>,
+    /// Whether there are others too, any of which may be meant for one that is missing here.
+    pub(super) strange: bool,
 }
 
 impl<'n> Fields<'n> {
@@ -311,7 +313,7 @@ impl<'a> Reader<'a> {
     ) -> Option<Fields<'n>> {
         let entries = match &node.value {
             Value::Map(entries) => entries,
-            Value::Null => return Some(Fields { found: Vec::new() }),
+            Value::Null => return Some(Fields { found: Vec::new(), strange: false }),
             Value::Bad => return None,
             _ => {
                 let message = format!("{} is a map, not {}", place.what(), node.what());
@@ -338,7 +340,8 @@ impl<'a> Reader<'a> {
                 None => self.unknown_key(entry, place),
             }
         }
-        Some(Fields { found })
+        let strange = found.len() < entries.len();
+        Some(Fields { found, strange })
     }
 
     fn unknown_key(&mut self, entry: &Entry, place: Place) {
@@ -614,8 +617,20 @@ impl<'a> Reader<'a> {
     pub(super) fn globs(&mut self, at: At<'_>, mounts: bool) -> Option<(Globs, Vec<String>)> {
         let globs: Vec<Glob> = self.list(at, |reader, item| {
             let text = reader.text(item)?;
-            let rooted = text.starts_with(['/', '*', '?', '[', '{', '!']);
-            if !rooted && matches!(at.key, "src_mount" | "dst_mount" | "dst") {
+            let unclean = patterns::unclean(text, at.key == "src");
+            if let Some(part) = unclean.filter(|_| at.key != "file") {
+                let span = item.node.part(reader.text_at(item.node.span), part);
+                let message = "the paths of tasks hold no `.`, no `..` and no empty name, so this never matches";
+                reader
+                    .report(Code::UncleanPath, span, message)
+                    .label("in no path")
+                    .help("write the whole path, from the mount on; `**` stands for folders of any depth");
+            } else if match at.key {
+                "src_mount" | "dst_mount" | "dst" => patterns::is_relative(text),
+                // Of a download this is an address.
+                "src" => patterns::is_relative(text) && !patterns::may_be_url(text),
+                _ => false,
+            } {
                 let message = format!("`{}` of a task begins with `/`, and this does not", at.key);
                 reader
                     .report(Code::RelativePath, item.span, message)

@@ -33,6 +33,32 @@ pub(super) struct Draft {
     pub(super) own: Vec<(&'static str, Span)>,
     /// The places of the rule's own `on_give_up`, in its order.
     pub(super) farewells: Vec<Span>,
+    pub(super) lost: Lost,
+}
+
+/// What of a rule could not be read, so that nothing can be concluded from its absence.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Lost {
+    /// The keys whose values were wrong, those of `defaults` among them.
+    keys: Vec<&'static str>,
+    /// Whether there are keys that do not exist, any of which may be meant for one that does.
+    strange: bool,
+    /// Whether the action does harm in a state that is named: an error, which makes lints of it noise.
+    pub(super) harms: bool,
+    /// Whether anything was wrong at all.
+    pub(super) any: bool,
+}
+
+impl Lost {
+    /// Whether the rule may have meant something by a key that it seems not to have.
+    pub(super) fn has(&self, key: &str) -> bool {
+        self.strange || self.broke(key)
+    }
+
+    /// Whether the value of a key was wrong, so that the rule has another one or none.
+    pub(super) fn broke(&self, key: &str) -> bool {
+        self.keys.contains(&key)
+    }
 }
 
 impl Draft {
@@ -65,6 +91,7 @@ pub(super) struct Settings {
     max_share: Option<Bound<f64>>,
     only_if_undone_below: Option<Bound<u32>>,
     breaker: Option<BreakerSetting>,
+    lost: Lost,
 }
 
 #[derive(Clone, Debug)]
@@ -101,7 +128,11 @@ impl Settings {
             }
             (own, other) => own.or(other),
         };
+        let mut lost = self.lost;
+        lost.keys.extend(other.lost.keys);
+        lost.strange |= other.lost.strange;
         Self {
+            lost,
             mode: self.mode.or(other.mode),
             continues: self.continues.or(other.continues),
             identity: self.identity.or(other.identity),
@@ -214,8 +245,8 @@ impl Reader<'_> {
         }
     }
 
-    /// The rules, but for those with errors; each error left a finding.
-    /// Reads the lists of rules of all files, as one.
+    /// Reads the lists of rules of all files, as one. What of a rule could not be read left a finding, and
+    /// the rule is without it; one without an action is left out.
     pub(super) fn rules(&mut self, lists: &[At<'_>], defaults: &Settings) -> Vec<Draft> {
         let mut items = Vec::new();
         for at in lists {
@@ -278,15 +309,26 @@ impl Reader<'_> {
             None
         };
         let settings = self.settings(fields, Some(defaults)).or(defaults);
+        let mut lost = settings.lost.clone();
         let mut sites = Sites::default();
         let matching = fields.get("match");
+        let matched = self.errors();
         let condition = match matching {
             Some(at) => self.condition(at, &mut sites),
             None => Predicate::All(Vec::new()),
         };
         let (action, action_span) = action?;
+        if self.errors() > matched {
+            lost.keys.push("match");
+            // Without one of its members a group says something else.
+            sites.groups.clear();
+        }
+        let harmless = self.errors();
         self.harm(action, action_span, &sites);
-        if matching.is_none_or(|at| {
+        lost.harms = self.errors() > harmless;
+        if matching.is_none() && lost.strange {
+            // It may well be there, under another name.
+        } else if matching.is_none_or(|at| {
             matches!(&at.node.value, Value::Null)
                 || matches!(&at.node.value, Value::Map(entries) if entries.is_empty())
         }) {
@@ -298,14 +340,12 @@ impl Reader<'_> {
             )
             .help("say under `match:` which tasks are meant, such as `match: { kind: copy }`");
         }
-        if self.errors() > before || text.is_empty() {
-            return None;
-        }
+        lost.any = self.errors() > before || text.is_empty();
         let own = own_keys(fields);
         let farewells = fields.get("on_give_up").map(At::items).unwrap_or_default();
         let farewells = farewells.into_iter().map(|item| item.span).collect();
         let rule = settings.rule(RuleName::new(text), action, condition);
-        Some(Draft { rule, name_span, action_span, sites, own, farewells })
+        Some(Draft { rule, name_span, action_span, sites, own, farewells, lost })
     }
 
     fn action(&mut self, at: At<'_>) -> Option<Action> {
@@ -455,7 +495,9 @@ impl Reader<'_> {
 
     fn settings(&mut self, fields: &Fields<'_>, defaults: Option<&Settings>) -> Settings {
         let mut settings = Settings::default();
+        settings.lost.strange = fields.strange;
         for at in fields.iter() {
+            let before = self.errors();
             match at.key {
                 "mode" => settings.mode = self.word(at, &modes()),
                 "continue" => settings.continues = self.bool(at),
@@ -475,6 +517,9 @@ impl Reader<'_> {
                 "limits" => self.limits(at, &mut settings),
                 "breaker" => settings.breaker = self.breaker(at),
                 _ => {}
+            }
+            if self.errors() > before {
+                settings.lost.keys.push(at.key);
             }
         }
         settings

@@ -13,6 +13,8 @@ use super::finding::{Finding, Span};
 /// The most parts a document may have, with aliases written out. The largest real file seen has
 /// some thousand; an alias bomb has billions.
 pub(super) const MOST_NODES: usize = 200_000;
+/// A text counts as one more part for each time that it has so many bytes.
+const LONG_TEXT: usize = 256;
 /// The longest text that is looked at, in bytes.
 const LONGEST_TEXT: usize = 16 << 20;
 
@@ -291,7 +293,8 @@ impl Builder<'_> {
             }
             Event::Scalar(text, style, anchor, tag) => {
                 let value = self.scalar(&text, style, tag.as_deref(), tag_span);
-                self.complete(Node { span, value }, anchor, 1, style == ScalarStyle::Plain)
+                let size = 1 + text.len() / LONG_TEXT;
+                self.complete(Node { span, value }, anchor, size, style == ScalarStyle::Plain)
             }
             Event::SequenceStart(style, anchor, tag) => {
                 self.tag(tag.as_deref(), &["seq"], tag_span);
@@ -622,9 +625,13 @@ mod tests {
             let line = format!("a{n}: &a{n} [{members}]\n");
             text.push_str(&line);
         }
-        let mut findings = Vec::new();
-        assert!(parse(&text, &mut findings).is_none());
-        assert_eq!(findings[0].code, Code::TooComplex);
+        // One level is enough where the text is long.
+        let long = format!("a: &a {}\nb: [{}]\n", "x".repeat(1 << 20), "*a,".repeat(1_000));
+        for text in [text, long] {
+            let mut findings = Vec::new();
+            assert!(parse(&text, &mut findings).is_none());
+            assert_eq!(findings[0].code, Code::TooComplex);
+        }
     }
 
     #[test]

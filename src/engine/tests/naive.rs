@@ -4,6 +4,7 @@ use proptest::prelude::*;
 
 use super::super::class::Class;
 use super::super::memory::TaskMemory;
+use super::super::pattern::Pattern;
 use super::super::predicate::View;
 use super::super::rule::Effect;
 use super::*;
@@ -12,7 +13,11 @@ const ERRORS: [&str; 6] =
     ["", "x 1", "x 2", "Too many requests", "context canceled", "connection reset by peer"];
 
 fn tests() -> impl Strategy<Value = Predicate> {
-    let text = |field, pattern| Test::Text(field, vec![regex::Regex::new(pattern).unwrap().into()]);
+    // Read as the rules file's are, with what is known of them before they are compiled.
+    let text = |field, pattern| {
+        let hir = regex_syntax::parse(pattern).unwrap();
+        Test::Text(field, vec![Pattern::later(pattern, &hir)])
+    };
     prop_oneof![
         prop::sample::subsequence(State::KNOWN.to_vec(), 1..5)
             .prop_map(|states| leaf("state", Test::State(states))),
@@ -20,8 +25,16 @@ fn tests() -> impl Strategy<Value = Predicate> {
             .prop_map(|kind| leaf("kind", Test::Kind(vec![kind]))),
         prop::sample::subsequence(Class::KNOWN.to_vec(), 1..4)
             .prop_map(|classes| leaf("class", Test::Class(classes))),
-        prop::sample::select(vec!["x", "1", "(?i)too many", "^$", "c"])
-            .prop_map(move |pattern| leaf("error", text(TextField::Error, pattern))),
+        prop::sample::select(vec![
+            "x",
+            "1",
+            "(?i)TOO many",
+            "^$",
+            "c",
+            "x [12]",
+            "reset|canceled$"
+        ])
+        .prop_map(move |pattern| leaf("error", text(TextField::Error, pattern))),
         prop::sample::select(vec!["a", "[0-3]", "src"])
             .prop_map(move |pattern| leaf("name", text(TextField::Name, pattern))),
         (0_u32..4).prop_map(|days| {
