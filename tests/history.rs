@@ -9,19 +9,17 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
+use common::busy::{self, busy_server};
 use common::{Told, Turned, audit, config, daemon, drive, sandbox};
 use jiff::{SignedDuration, Timestamp};
 use taskwarden::daemon::watch::Looked;
-use taskwarden::engine::audit::{AuditRow, IntentId, Outcome};
-use taskwarden::engine::name::TaskName;
-use taskwarden::engine::observe::{After, Look, Observation};
+use taskwarden::engine::audit::AuditRow;
+use taskwarden::engine::observe::{After, Look};
 use taskwarden::engine::replay::{self, Deed, Replay};
-use taskwarden::engine::rule::Mode;
-use taskwarden::engine::task::{self, Kind, State, Task};
 use taskwarden::rules::{Source, load};
 use taskwarden::sandbox::scenario::{FlakyQueue, flaky_queue};
 use taskwarden::sandbox::{Fault, FaultPlan, Flavour, Settings};
-use taskwarden::store::{LookFilter, Reader, Store, WriteBatch};
+use taskwarden::store::{LookFilter, Reader, Store};
 
 const RULES: &str = r"
 rules:
@@ -327,158 +325,16 @@ async fn a_backtest_of_the_rules_that_ran_is_what_was_done() {
     }
 }
 
-/// A task of the busy server, and its next step.
-struct Busy {
-    task: Task,
-    next: i64,
-    attempts: u32,
-}
-
-const BUSY_RULES: &str = r"
-version: 1
-servers: [{ name: home, url: 'http://127.0.0.1:1', token: x, poll: 10s }]
-rules:
-  - name: again
-    match: { kind: upload, state: failed }
-    action: retry_some
-    max_attempts: 6
-    backoff: { initial: 60s, factor: 1, max: 60s, jitter: 0 }
-    limits: { per_tick: 1000, per_hour: 100000 }
-    breaker: off
-  - name: tidy
-    match: { state: succeeded, age: '>4d' }
-    action: delete_some
-";
-
-/// Writes down what a server did on which a task begins every ten seconds: a fourth of the runs fails
-/// and is retried a minute later, and a task leaves the list five hours after it succeeded. Returns how
-/// many transitions that were, and how many retries.
-#[allow(clippy::too_many_lines, reason = "the life of a task, step by step")]
-async fn busy_server(state: &Path, transitions: usize) -> (usize, usize) {
-    let store = Store::open(state).unwrap();
-    let start = Timestamp::from_second(1_790_000_000).unwrap();
-    let at = |tick: i64| start + SignedDuration::from_secs(10 * tick);
-    let mut tasks: Vec<Busy> = Vec::new();
-    let mut batch = WriteBatch::new("home".into());
-    let (mut seen_in_all, mut retries, mut random) = (0, 0, 42_u64);
-    let mut tick = 0;
-    while seen_in_all < transitions {
-        let (now, mut seen) = (at(tick), Vec::new());
-        let task = Task {
-            id: format!("task-{tick:09}").as_str().into(),
-            name: TaskName::new(&format!("upload file-{tick}.bin to [/drive](/films)")),
-            creator: "ann".into(),
-            roles: [2].into(),
-            state: State::Pending,
-            status: "".into(),
-            progress: 0.0,
-            started: None,
-            ended: None,
-            total_bytes: 1 << 30,
-            error: "".into(),
-        };
-        tasks.push(Busy { task, next: tick, attempts: 0 });
-        for busy in &mut tasks {
-            if busy.next != tick {
-                continue;
-            }
-            let task = &mut busy.task;
-            let mut listed = true;
-            let wait = match task.state {
-                State::Pending if task.ended.is_none() && task.status.is_empty() => {
-                    task.status = "waiting".into();
-                    1
-                }
-                State::Pending => {
-                    (task.state, task.started, task.ended) = (State::Running, Some(now), None);
-                    task.error = "".into();
-                    20
-                }
-                State::Running => {
-                    task.ended = Some(now);
-                    random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
-                    if (random >> 33) % 4 == 0 && busy.attempts < 5 {
-                        task.state = State::Failed;
-                        task.error = format!("trial {}: connection reset", random >> 60).into();
-                        6
-                    } else {
-                        task.state = State::Succeeded;
-                        1800
-                    }
-                }
-                State::Failed => {
-                    busy.attempts += 1;
-                    retries += 1;
-                    batch.new_rows.push(AuditRow {
-                        id: IntentId(i64::try_from(retries).unwrap()),
-                        time: now,
-                        server: "home".into(),
-                        rule: Some("again".into()),
-                        action: "retry_some".to_owned(),
-                        kind: Some(Kind::Upload),
-                        task_id: Some(task.id.clone()),
-                        task_name: Some(task.name.shown().to_owned()),
-                        attempt: Some(busy.attempts),
-                        reason: "failed for 1m".to_owned(),
-                        error: Some(task.error.to_string()),
-                        class: None,
-                        mode: Mode::Live,
-                        outcome: Outcome::Effective,
-                        detail: String::new(),
-                        rules_revision: "r".to_owned(),
-                    });
-                    task.state = State::Pending;
-                    busy.next = tick + 1;
-                    continue;
-                }
-                _ => {
-                    listed = false;
-                    0
-                }
-            };
-            busy.next = tick + wait;
-            seen.push(Observation {
-                kind: Kind::Upload,
-                id: task.id.clone(),
-                task: listed.then(|| task.clone().into()),
-                still_since: None,
-            });
-        }
-        tasks.retain(|busy| busy.next != tick);
-        seen_in_all += seen.len();
-        batch.looks.push(Look {
-            server: "home".into(),
-            time: now,
-            after: if tick == 0 { After::Start } else { After::Look(at(tick - 1)) },
-            flavour: task::Flavour::OpenList,
-            skew: SignedDuration::ZERO,
-            unread: [].into(),
-            seen,
-        });
-        if batch.looks.len() == 2000 || seen_in_all >= transitions {
-            let full = std::mem::replace(&mut batch, WriteBatch::new("home".into()));
-            store.write(full).await.unwrap();
-        }
-        tick += 1;
-    }
-    (seen_in_all, retries)
-}
-
-/// `TASKWARDEN_TRANSITIONS=1000000 cargo test --release --test history busy -- --nocapture` is a month.
+/// How long that takes is measured by `benches/bars`.
 #[tokio::test]
-async fn a_busy_server_is_folded_in_little_time() {
-    let asked = std::env::var("TASKWARDEN_TRANSITIONS").ok().and_then(|text| text.parse().ok());
+async fn a_busy_server_is_looked_back_on_with_other_rules() {
     let state = tempfile::tempdir().unwrap();
-    let (transitions, retries) = busy_server(state.path(), asked.unwrap_or(20_000)).await;
-    std::fs::write(state.path().join("rules.yaml"), BUSY_RULES).unwrap();
-    let began = taskwarden::ambient::monotonic();
+    let (_, retries) = busy_server(state.path(), 20_000).await;
+    std::fs::write(state.path().join("rules.yaml"), busy::RULES).unwrap();
     let same = assert_reproduced(state.path());
-    println!("{transitions} transitions, {retries} retries: {:?}", began.elapsed());
     assert_eq!(same, retries as u64);
-    let size = std::fs::metadata(state.path().join("taskwarden.db")).unwrap().len();
-    println!("{} bytes a transition", size / transitions as u64);
     // Other rules find other things, and say which tasks they cannot tell of.
-    let later = BUSY_RULES.replace("60s", "90s").replace("max_attempts: 6", "max_attempts: 1");
+    let later = busy::RULES.replace("60s", "90s").replace("max_attempts: 6", "max_attempts: 1");
     std::fs::write(state.path().join("later.yaml"), later).unwrap();
     let args = ["backtest", "-q", "--rules", "later.yaml", "--format", "json"];
     let lines = json(&taskwarden(state.path(), &args));
@@ -491,8 +347,7 @@ async fn a_busy_server_is_folded_in_little_time() {
     assert!(total["moved"].as_u64().unwrap() > 100, "{total}");
     assert!(total["removed"].as_u64().unwrap() > 10, "{total}");
     assert!(total["uncertain_tasks"].as_u64().unwrap() > 100, "{total}");
-    println!("other rules: {:?}", began.elapsed());
-    let sooner = BUSY_RULES.replace("60s", "30s");
+    let sooner = busy::RULES.replace("60s", "30s");
     std::fs::write(state.path().join("sooner.yaml"), sooner).unwrap();
     let args = ["backtest", "-q", "--rules", "sooner.yaml", "--format", "json"];
     let lines = json(&taskwarden(state.path(), &args));
@@ -513,7 +368,7 @@ async fn a_busy_server_is_folded_in_little_time() {
 fn a_backtest_on_nothing_says_so() {
     let state = tempfile::tempdir().unwrap();
     drop(Store::open(state.path()).unwrap());
-    std::fs::write(state.path().join("rules.yaml"), BUSY_RULES).unwrap();
+    std::fs::write(state.path().join("rules.yaml"), busy::RULES).unwrap();
     let ran = |args: &[&str]| {
         let mut command = Command::new(env!("CARGO_BIN_EXE_taskwarden"));
         command.env_clear().env("HOME", state.path()).current_dir(state.path());

@@ -20,6 +20,7 @@ pub(crate) fn path() -> PathBuf {
     std::env::var_os("TASKWARDEN").map_or(env!("CARGO_BIN_EXE_taskwarden").into(), PathBuf::from)
 }
 
+/// The program, with a state folder and a home below `dir`.
 pub(crate) fn program(dir: &Path, args: &[&str]) -> Command {
     let mut command = Command::new(fs::canonicalize(path()).unwrap());
     command.args(args).current_dir(dir).stdin(Stdio::null()).env_clear();

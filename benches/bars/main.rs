@@ -13,6 +13,7 @@
 mod daemon;
 mod hostile;
 mod machine;
+mod past;
 mod store;
 
 use std::env;
@@ -104,6 +105,9 @@ fn main() -> ExitCode {
     }
     if is_wanted("idle") {
         daemon::idling(&mut table);
+    }
+    if is_wanted("past") {
+        past::looking_back(&mut table, runs.min(3));
     }
     if table.missed { ExitCode::FAILURE } else { ExitCode::SUCCESS }
 }

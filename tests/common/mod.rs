@@ -4,6 +4,7 @@
 #![allow(dead_code, reason = "each test file uses its own part of it")]
 #![allow(clippy::format_push_string, reason = "a test has time")]
 
+pub mod busy;
 pub mod process;
 
 use std::path::Path;
