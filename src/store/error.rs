@@ -161,6 +161,12 @@ pub enum StoreError {
         /// What is wrong with it.
         source: Source,
     },
+    /// It took longer than the reader was given, see [`super::Reader::within`].
+    #[error("`{}` holds too much to be looked through in the time there is", .path.display())]
+    TooLong {
+        /// The database.
+        path: PathBuf,
+    },
     /// Anything else.
     #[error("cannot use `{}`", .path.display())]
     Failed {
@@ -236,6 +242,7 @@ impl Cause {
                     Some(ErrorCode::ReadOnly | ErrorCode::PermissionDenied) => {
                         StoreError::ReadOnly { path, source: self.shared() }
                     }
+                    Some(ErrorCode::OperationInterrupted) => StoreError::TooLong { path },
                     Some(ErrorCode::DiskFull) => StoreError::Full { path, source: self.shared() },
                     Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => {
                         StoreError::Corrupt { path, source: self.shared() }

@@ -291,6 +291,45 @@ impl Reader {
         read().map_err(|cause: Cause| cause.at(&self.path))
     }
 
+    /// How a task was last seen before the look with this number; `None` when it was not, or had left
+    /// the list.
+    pub(super) fn seen_before(
+        &self,
+        (server, kind, id): (&ServerName, &Kind, &TaskId),
+        look: i64,
+    ) -> Result<Option<Arc<Task>>, StoreError> {
+        let sql = format!(
+            "SELECT {COLUMNS} FROM seen_task \
+             JOIN observation ON observation.task = seen_task.number \
+             JOIN look ON look.number = observation.look \
+             LEFT JOIN seen_text AS error ON error.number = observation.error \
+             LEFT JOIN seen_text AS status ON status.number = observation.status \
+             WHERE seen_task.server = ?1 AND seen_task.kind = ?2 AND seen_task.id = ?3 \
+             AND observation.look < ?4 ORDER BY observation.look DESC LIMIT 1"
+        );
+        let read = || {
+            let mut statement = self.connection.prepare_cached(&sql)?;
+            let mut rows = statement.query((server.as_str(), kind.as_str(), id.as_str(), look))?;
+            let Some(row) = rows.next()? else { return Ok(None) };
+            let seen = observation(row, 8, &mut BTreeMap::new());
+            let wrong = |source| Cause::Row { table: "look", key: look.to_string(), source };
+            Ok(seen.map_err(wrong)?.and_then(|seen| seen.task))
+        };
+        read().map_err(|cause: Cause| cause.at(&self.path))
+    }
+
+    /// The number of the first look from a moment on; `None` when there is none before it.
+    pub(super) fn first_look_since(&self, since: Timestamp) -> Result<Option<i64>, StoreError> {
+        let sql = "SELECT (SELECT number FROM look WHERE time >= ?1 ORDER BY time, number LIMIT 1) \
+                   WHERE EXISTS (SELECT 1 FROM look WHERE time < ?1)";
+        let read = || {
+            let mut statement = self.connection.prepare_cached(sql)?;
+            let mut rows = statement.query([since.as_microsecond()])?;
+            Ok(rows.next()?.map(|row| row.get(0)).transpose()?.flatten())
+        };
+        read().map_err(|cause: Cause| cause.at(&self.path))
+    }
+
     /// The actions whose calls went wrong, and how.
     ///
     /// # Errors

@@ -5,6 +5,7 @@ use std::error::Error;
 use std::fmt;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use jiff::Timestamp;
 use rusqlite::types::Value;
@@ -14,6 +15,7 @@ use serde::de::DeserializeOwned;
 use super::database::{self, DATABASE, MIGRATIONS};
 use super::error::{Cause, OpenError, StoreError};
 use super::write;
+use crate::ambient::monotonic;
 use crate::engine::audit::{AuditRow, IntentId, Outcome};
 use crate::engine::memory::{Changes, Subject, TaskMemory};
 use crate::engine::rule::Mode;
@@ -84,6 +86,21 @@ impl Reader {
     pub fn open(dir: &Path) -> Result<Self, OpenError> {
         let path = dir.join(DATABASE);
         Ok(Self { connection: database::open_read_only(&path, MIGRATIONS)?, path })
+    }
+
+    /// Ends what is read through it once so much time has passed, counted from now: with
+    /// [`StoreError::TooLong`].
+    ///
+    /// # Errors
+    /// As [`Reader::load`].
+    pub fn within(mut self, time: Duration) -> Result<Self, StoreError> {
+        /// Steps of the database between two looks at the clock: a fraction of a millisecond.
+        const STEPS: i32 = 10_000;
+        let began = monotonic();
+        let is_over = move || began.elapsed() > time;
+        let set = self.connection.progress_handler(STEPS, Some(is_over));
+        set.map_err(|error| Cause::Sql(error).at(&self.path))?;
+        Ok(self)
     }
 
     /// Everything remembered of a server, for
