@@ -3,11 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::http::StatusCode;
 use tokio::sync::Semaphore;
 
 use super::doors::Doors;
 use super::events::LISTENERS;
 use super::problem::Problem;
+use super::views::report::Reports;
 use crate::ambient::Clock;
 use crate::daemon::control::Control;
 use crate::store::{Reader, Store};
@@ -19,7 +21,10 @@ use crate::telemetry::status::{Board, ServerStatus};
 const READINGS: usize = 3;
 
 /// How long a question waits for its turn.
-const PATIENCE: Duration = Duration::from_secs(10);
+pub(super) const PATIENCE: Duration = Duration::from_secs(10);
+
+/// How long one reading of the store may take, so that no question keeps the machine busy for long.
+const BUDGET: Duration = Duration::from_secs(10);
 
 /// What the paths answer from.
 #[derive(Clone, Debug)]
@@ -41,6 +46,7 @@ pub struct Desk {
     /// Who may come in.
     pub doors: Arc<Doors>,
     pub(super) listeners: Arc<Semaphore>,
+    pub(super) reports: Reports,
     readings: Arc<Semaphore>,
 }
 
@@ -64,6 +70,7 @@ impl Desk {
             speed: 1.0,
             doors: Arc::default(),
             listeners: Arc::new(Semaphore::new(LISTENERS)),
+            reports: Reports::default(),
             readings: Arc::new(Semaphore::new(READINGS)),
         }
     }
@@ -76,25 +83,32 @@ impl Desk {
         names.iter().filter_map(|name| shown.servers.remove(name)).collect()
     }
 
-    /// Reads the store, on a thread where that delays nobody.
+    /// Reads the store, on a thread where that delays nobody and for ten seconds at most.
     ///
     /// # Errors
-    /// Those of `look`, and when too many do so or the store cannot be opened.
+    /// Those of `look`, and when too many do so, it takes too long or the store cannot be opened.
     pub async fn read<T: Send + 'static>(
         &self,
         look: impl FnOnce(&Reader) -> Result<T, Problem> + Send + 'static,
     ) -> Result<T, Problem> {
-        let busy = || Problem::busy("too many questions at once; try again", 5);
         let turn = tokio::time::timeout(PATIENCE, Arc::clone(&self.readings).acquire_owned());
-        let turn = turn.await.ok().and_then(Result::ok).ok_or_else(busy)?;
+        let turn = turn.await.ok().and_then(Result::ok).ok_or_else(too_many)?;
         let store = self.store.clone();
         let read = move || {
             let _turn = turn;
-            look(&store.reader()?)
+            look(&store.reader()?.within(BUDGET)?)
         };
-        tokio::task::spawn_blocking(read).await.unwrap_or_else(|_| {
-            let text = "this answer broke down, which is a defect of taskwarden; please report it";
-            Err(Problem::new(axum::http::StatusCode::INTERNAL_SERVER_ERROR, text))
-        })
+        tokio::task::spawn_blocking(read).await.unwrap_or_else(|_| Err(broke_down()))
     }
+}
+
+/// What a question gets that waited for its turn in vain.
+pub(super) fn too_many() -> Problem {
+    Problem::busy("too many questions at once; try again", 5)
+}
+
+/// What a question gets whose answer panicked.
+pub(super) fn broke_down() -> Problem {
+    let text = "this answer broke down, which is a defect of taskwarden; please report it";
+    Problem::new(StatusCode::INTERNAL_SERVER_ERROR, text)
 }

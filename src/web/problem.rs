@@ -66,7 +66,15 @@ impl From<Refusal> for Problem {
 
 impl From<StoreError> for Problem {
     fn from(error: StoreError) -> Self {
-        Self::new(StatusCode::SERVICE_UNAVAILABLE, error.to_string())
+        let text = match error {
+            StoreError::TooLong { .. } => {
+                "there is too much to look through in the time that an answer may take; ask about a \
+                 shorter time, or ask the command of this name on the machine itself"
+                    .to_owned()
+            }
+            error => error.to_string(),
+        };
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, text)
     }
 }
 

@@ -1,17 +1,22 @@
 //! What a stretch of history comes to.
 
 use std::ops::ControlFlow;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use tokio::sync::Mutex;
 
-use super::super::desk::Desk;
+use super::super::desk::{Desk, PATIENCE, broke_down, too_many};
 use super::super::problem::Problem;
 use super::moment;
+use crate::ambient::monotonic;
 use crate::engine::class::{Class, ClassTable};
 use crate::engine::report::{Cluster, Report, hour};
+use crate::engine::rule::RuleSet;
 use crate::engine::story::Event;
 use crate::engine::task::RuleName;
 use crate::store::{AuditFilter, LookFilter, Reader, StoreError};
@@ -33,7 +38,7 @@ pub struct ReportQuery {
 /// What a stretch of history comes to.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct ReportView {
-    /// The present moment by the daemon's clock.
+    /// When it was made, by the daemon's clock: some seconds ago at the most.
     pub now: Timestamp,
     /// The beginning of the stretch.
     pub since: Timestamp,
@@ -136,11 +141,65 @@ pub fn gather(
     Ok(report)
 }
 
-/// Gathers it from the store.
+/// The reports that were made last. A report looks through all that was seen in its time, so it is made
+/// for all who ask about the same, one after the other, and with rests.
+#[derive(Clone, Debug, Default)]
+pub struct Reports(Arc<Mutex<Made>>);
+
+#[derive(Debug, Default)]
+struct Made {
+    last: Vec<Last>,
+    /// The next one is not made before.
+    rests_until: Option<Instant>,
+}
+
+#[derive(Debug)]
+struct Last {
+    rules: Arc<RuleSet>,
+    query: ReportQuery,
+    at: Instant,
+    view: ReportView,
+}
+
+/// How many reports are kept, and for how long.
+const KEPT: usize = 8;
+const NEW: Duration = Duration::from_secs(5);
+
+/// Gathers it from the store, or gives the one that was made a moment ago.
 ///
 /// # Errors
 /// When the query is wrong, or the store cannot be read.
 pub async fn report(desk: &Desk, query: &ReportQuery) -> Result<ReportView, Problem> {
+    let turn = tokio::time::timeout(PATIENCE, Arc::clone(&desk.reports.0).lock_owned()).await;
+    let mut made = turn.map_err(|_| too_many())?;
+    let rules = desk.control.rules();
+    made.last.retain(|last| last.at.elapsed() < NEW);
+    let same = |last: &&Last| last.query == *query && Arc::ptr_eq(&last.rules, &rules);
+    if let Some(last) = made.last.iter().find(same) {
+        return Ok(last.view.clone());
+    }
+    let (desk, query) = (desk.clone(), query.clone());
+    // On its own, so that the turn is not over before its time when nobody waits for it any more.
+    let work = async move {
+        if let Some(until) = made.rests_until {
+            tokio::time::sleep(until.saturating_duration_since(monotonic())).await;
+        }
+        let began = monotonic();
+        let view = make(&desk, &query).await;
+        // Whatever is asked for, at most half of the time of one core goes into it.
+        let at = monotonic();
+        made.rests_until = Some(at + began.elapsed());
+        let view = view?;
+        if made.last.len() >= KEPT {
+            made.last.remove(0);
+        }
+        made.last.push(Last { rules, query, at, view: view.clone() });
+        Ok(view)
+    };
+    tokio::spawn(work).await.unwrap_or_else(|_| Err(broke_down()))
+}
+
+async fn make(desk: &Desk, query: &ReportQuery) -> Result<ReportView, Problem> {
     let now = desk.clock.now();
     let since = moment("since", query.since.as_deref(), now, SignedDuration::from_hours(7 * 24))?;
     let until = moment("until", query.until.as_deref(), now, SignedDuration::ZERO)?;
