@@ -82,7 +82,9 @@ pub(super) fn areas(points: &[(i64, Option<Vec<u64>>)], classes: &[&str]) -> Opt
         if known().all(|counts| counts.get(index).is_none_or(|count| *count == 0)) {
             continue;
         }
-        let _ = write!(svg, r#"<path class="area {class}" d="M0 {HEIGHT}"#);
+        // The page has what they are filled with: `textures` in its template.
+        let _ =
+            write!(svg, r#"<path class="area {class}" fill="url(#fill-{class})" d="M0 {HEIGHT}"#);
         let mut before = 0;
         for (time, counts) in points {
             let height = counts.iter().flatten().take(index + 1).sum::<u64>();

@@ -1,5 +1,7 @@
 //! The first page: servers and their health, the queue, what comes and what came.
 
+use std::collections::BTreeSet;
+
 use axum::extract::State;
 use axum::response::Response;
 use jiff::{SignedDuration, Timestamp};
@@ -15,7 +17,7 @@ use crate::web::problem::Problem;
 use crate::web::views::actions::{ActionsQuery, actions};
 use crate::web::views::due::{DueQuery, DueTask, due};
 use crate::web::views::overview::{KindTasks, Overview, ServerView, overview};
-use crate::web::views::queue::{QueueQuery, QueueView, queue};
+use crate::web::views::queue::{QueueQuery, QueueView, Series, queue};
 
 /// So many lines the lists of the page have at most.
 const LINES: u32 = 12;
@@ -101,27 +103,42 @@ fn table(kinds: &[KindTasks]) -> (Vec<String>, Vec<Line>) {
 /// The queue over time.
 #[derive(Serialize)]
 struct Course {
-    chart: Chart,
-    /// The class and the name of each area.
-    key: Vec<(&'static str, String)>,
     from: Timestamp,
     to: Timestamp,
+    /// The class and the name of each area.
+    key: Vec<(&'static str, String)>,
+    /// The kinds of which anything was unfinished or had failed.
+    kinds: Vec<KindCourse>,
+}
+
+/// The queue of one kind over time.
+#[derive(Serialize)]
+struct KindCourse {
+    kind: Kind,
+    chart: Chart,
+    /// The last number of each area, if it is known.
+    last: Option<Vec<u64>>,
+    /// The states that any task was in, and how many were in each.
+    states: Vec<String>,
     table: Vec<Point>,
 }
 
 #[derive(Serialize)]
 struct Point {
     time: Timestamp,
-    counts: Option<Vec<u64>>,
+    counts: Vec<u64>,
 }
 
-/// The areas of the chart, from the bottom up: the class, the state that names it, and its states. What
-/// is done and well would hide the rest.
+/// The areas of a chart, from the bottom up: the class, the state that names it, and its states. What
+/// is done and well would hide the rest; the table has it.
 const AREAS: [(&str, &str, &[&str]); 3] = [
     ("bad", "failed", &["failed", "failing", "errored"]),
     ("run", "running", &["running", "canceling"]),
     ("wait", "pending", &["pending", "waiting_retry", "before_retry"]),
 ];
+
+/// So many moments have a line in the table.
+const MOMENTS: usize = 12;
 
 /// The last day, or the shorter time of which anything is known.
 async fn course(desk: &Desk, language: Language) -> Result<Option<Course>, Problem> {
@@ -129,48 +146,68 @@ async fn course(desk: &Desk, language: Language) -> Result<Option<Course>, Probl
     loop {
         let since = Some(format!("{}s", span.as_secs()));
         let view = queue(desk, &QueueQuery { since, ..QueueQuery::default() }).await?;
-        let points = points(&view);
-        let known = points.iter().filter(|point| point.counts.is_some()).count();
-        if known * 4 < points.len() && span > SignedDuration::from_mins(20) {
+        let is_known = |index: &usize| {
+            view.series.iter().any(|series| series.counts.get(*index).is_some_and(Option::is_some))
+        };
+        let known = (0..view.times.len()).filter(is_known).count();
+        if known * 4 < view.times.len() && span > SignedDuration::from_mins(20) {
             span /= 4;
             continue;
         }
-        return Ok(draw(points, language));
+        return Ok((0..view.times.len())
+            .find(is_known)
+            .and_then(|from| draw(&view, from, language)));
     }
 }
 
-fn points(view: &QueueView) -> Vec<Point> {
-    let at = |index: usize| {
-        let mut sums = vec![0; AREAS.len()];
-        let mut known = false;
-        for series in &view.series {
-            let Some(Some(count)) = series.counts.get(index) else { continue };
-            known = true;
-            let area = AREAS.iter().position(|(_, _, states)| states.contains(&&*series.state));
-            if let Some(sum) = area.and_then(|area| sums.get_mut(area)) {
-                *sum += count;
-            }
-        }
-        known.then_some(sums)
-    };
-    let times = view.times.iter().enumerate();
-    times.map(|(index, time)| Point { time: *time, counts: at(index) }).collect()
-}
-
-fn draw(points: Vec<Point>, language: Language) -> Option<Course> {
-    let known = points.iter().position(|point| point.counts.is_some())?;
-    let points: Vec<Point> = points.into_iter().skip(known).collect();
-    let (from, to) = (points.first()?.time, points.last()?.time);
-    let drawn: Vec<(i64, Option<Vec<u64>>)> =
-        points.iter().map(|point| (point.time.as_second(), point.counts.clone())).collect();
-    let chart = chart::areas(&drawn, &AREAS.map(|(class, _, _)| class))?;
+/// Draws what is known from the moment with number `from` on.
+fn draw(view: &QueueView, from: usize, language: Language) -> Option<Course> {
+    let kinds: BTreeSet<&Kind> = view.series.iter().map(|series| &series.kind).collect();
+    let kinds = kinds.into_iter().filter_map(|kind| {
+        let series: Vec<&Series> = view.series.iter().filter(|one| one.kind == *kind).collect();
+        draw_kind(kind, &series, &view.times, from)
+    });
     let key = AREAS.map(|(class, name, _)| {
         (class, words::word(language, "state", name).unwrap_or(name).to_owned())
     });
-    let every = points.len().div_ceil(12).max(1);
-    let mut table: Vec<Point> = points.into_iter().rev().step_by(every).collect();
-    table.retain(|point| point.counts.is_some());
-    Some(Course { chart, key: key.to_vec(), from, to, table })
+    let (from, to) = (*view.times.get(from)?, *view.times.last()?);
+    Some(Course { from, to, key: key.to_vec(), kinds: kinds.collect() })
+}
+
+/// Draws one kind; `None` when nothing of it was unfinished or had failed.
+fn draw_kind(
+    kind: &Kind,
+    series: &[&Series],
+    times: &[Timestamp],
+    from: usize,
+) -> Option<KindCourse> {
+    // How many were in each state, at the moments at which that is known.
+    let at = |index: usize| -> Option<Vec<u64>> {
+        series.iter().map(|series| *series.counts.get(index)?).collect()
+    };
+    let areas = |counts: &[u64]| -> Vec<u64> {
+        let sum = |states: &[&str]| {
+            let states = series.iter().zip(counts).filter(|(one, _)| states.contains(&&*one.state));
+            states.map(|(_, count)| *count).sum()
+        };
+        AREAS.iter().map(|(_, _, states)| sum(states)).collect()
+    };
+    let points: Vec<(i64, Option<Vec<u64>>)> = (from..times.len())
+        .map(|index| (times[index].as_second(), at(index).map(|counts| areas(&counts))))
+        .collect();
+    if !points.iter().flat_map(|(_, areas)| areas).flatten().any(|count| *count > 0) {
+        return None;
+    }
+    let chart = chart::areas(&points, &AREAS.map(|(class, _, _)| class))?;
+    let every = points.len().div_ceil(MOMENTS).max(1);
+    let table = (from..times.len()).rev().step_by(every);
+    Some(KindCourse {
+        kind: kind.clone(),
+        chart,
+        last: points.last().and_then(|(_, areas)| areas.clone()),
+        states: series.iter().map(|series| series.state.clone()).collect(),
+        table: table.filter_map(|i| Some(Point { time: times[i], counts: at(i)? })).collect(),
+    })
 }
 
 #[cfg(test)]
@@ -178,6 +215,38 @@ mod tests {
     use std::collections::BTreeMap;
 
     use super::*;
+
+    #[test]
+    fn each_kind_that_is_not_done_has_a_chart_and_each_of_its_states_a_column() {
+        let times: Vec<Timestamp> = (0..4)
+            .map(|hour| Timestamp::from_second(1_790_000_000 + hour * 3600).unwrap())
+            .collect();
+        let series = |kind, state: &str, counts: [Option<u64>; 4]| Series {
+            kind,
+            state: state.to_owned(),
+            counts: counts.to_vec(),
+        };
+        let view = QueueView {
+            now: times[3],
+            times,
+            series: vec![
+                series(Kind::Copy, "failed", [None, Some(1), None, Some(2)]),
+                series(Kind::Copy, "failing", [None, Some(0), None, Some(3)]),
+                series(Kind::Copy, "succeeded", [None, Some(7), None, Some(9)]),
+                series(Kind::Move, "succeeded", [None, Some(1), Some(1), Some(1)]),
+                series(Kind::Upload, "pending", [None, Some(4), Some(0), None]),
+            ],
+        };
+        let course = draw(&view, 1, Language::English).unwrap();
+        let kinds: Vec<_> = course.kinds.iter().map(|one| (&one.kind, one.last.clone())).collect();
+        assert_eq!(kinds, [(&Kind::Upload, None), (&Kind::Copy, Some(vec![5, 0, 0]))]);
+        let copy = &course.kinds[1];
+        assert_eq!(copy.states, ["failed", "failing", "succeeded"]);
+        let table: Vec<_> = copy.table.iter().map(|point| point.counts.clone()).collect();
+        assert_eq!(table, [vec![2, 3, 9], vec![1, 0, 7]]);
+        assert_eq!((course.from, course.to), (view.times[1], view.times[3]));
+        assert!(copy.chart.svg.contains("area bad") && !copy.chart.svg.contains("area wait"));
+    }
 
     #[test]
     fn the_table_has_a_column_for_each_state_that_there_is() {

@@ -198,6 +198,14 @@ fn texts(environment: &mut Environment<'static>, language: Language) {
             to => parts.dst.map(place).filter(|_| file.is_some()),
         }
     });
+    // A sentence of the engine or the daemon, in the reader's language where it is known.
+    environment.add_filter("said", move |text: &str, most: Option<usize>| {
+        let most = most.unwrap_or(2000);
+        match words::said(text).filter(|_| language == Language::Chinese) {
+            Some(chinese) => shown(&chinese, most),
+            None => safe(format!(r#"<span lang="en">{}</span>"#, shown(text, most))),
+        }
+    });
     environment
         .add_filter("shown", |text: &str, most: Option<usize>| shown(text, most.unwrap_or(2000)));
 }

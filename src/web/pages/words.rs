@@ -9,6 +9,9 @@ use std::sync::LazyLock;
 use axum::http::{HeaderMap, header};
 
 mod chinese;
+mod sentences;
+
+pub(super) use sentences::said;
 
 /// A language that pages speak.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

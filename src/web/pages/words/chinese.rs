@@ -56,8 +56,13 @@ pub(super) const TEXTS: &[(&str, &str)] = &[
     ("all", "合计"),
     ("No tasks are listed.", "没有任务。"),
     ("Unfinished and failed over time", "未完成与失败任务的变化"),
+    ("none now", "现在没有"),
     ("As a table", "以表格显示"),
-    ("Unfinished and failed tasks over time", "未完成与失败任务数随时间的变化"),
+    ("As tables, with every state", "以表格显示全部状态"),
+    (
+        "Nothing was unfinished and nothing had failed since {when}.",
+        "自 {when} 起没有未完成或失败的任务。",
+    ),
     (
         "Nothing has been written down yet; this fills as time goes on.",
         "尚无记录，稍后会逐渐显示。",
