@@ -16,6 +16,7 @@ use axum::body::Bytes;
 use axum::http::{HeaderMap, Method, StatusCode, Uri};
 use common::process::{Home, real_time, servers};
 use common::{Told, Turned, config, sandbox};
+use jiff::SignedDuration;
 use serde_json::{Value, json};
 use taskwarden::ambient::Clock;
 use taskwarden::daemon::supervise::{Daemon, Options};
@@ -607,6 +608,10 @@ struct Running {
 
 impl Running {
     fn start(config: Config, dir: &Path, turned: &Turned) -> Self {
+        Self::at_speed(100.0, config, dir, turned)
+    }
+
+    fn at_speed(speed: f64, config: Config, dir: &Path, turned: &Turned) -> Self {
         let told = Told::default();
         let clock: Clock = turned.clock();
         let options = Options {
@@ -615,7 +620,7 @@ impl Running {
             clock,
             sink: told.sink(),
             seed: 0,
-            speed: 100.0,
+            speed,
         };
         let daemon = Daemon::new(config, options).unwrap();
         let stop = daemon.stopper();
@@ -631,13 +636,17 @@ impl Running {
 }
 
 /// Turns the clock until something holds.
-async fn until(turned: &Turned, what: &str, mut holds: impl FnMut() -> bool) {
+async fn until(turned: &Turned, what: &str, holds: impl FnMut() -> bool) {
+    until_by(Duration::from_secs(2), turned, what, holds).await;
+}
+
+async fn until_by(step: Duration, turned: &Turned, what: &str, mut holds: impl FnMut() -> bool) {
     for _ in 0..1500 {
         if holds() {
             return;
         }
         tokio::time::sleep(Duration::from_millis(20)).await;
-        turned.turn(Duration::from_secs(2));
+        turned.turn(step);
     }
     panic!("never: {what}");
 }
@@ -803,4 +812,79 @@ async fn away_and_back() {
     running.stop().await;
     let all: String = service.got().iter().map(|got| got.body.clone()).collect();
     assert!(!all.contains(sandbox.token()), "{url}");
+}
+
+#[tokio::test]
+async fn a_breaker_that_opens_and_closes_is_told_and_each_day_has_its_digest() {
+    tokio::task::LocalSet::new().run_until(breaker_and_digest()).await;
+}
+
+async fn breaker_and_digest() {
+    const STEP: Duration = Duration::from_secs(20);
+    let turned = Turned::new();
+    // Half past two in the afternoon.
+    assert_eq!(turned.now().to_string(), "2026-09-21T14:13:20Z");
+    let settings = Settings::new(Flavour::OpenList).pool("offline_download", 12, 0);
+    let sandbox = sandbox(settings, &turned).await;
+    sandbox.with_model(|model| {
+        for n in 0..12 {
+            let name = format!("download http://x.example/{n}.bin to (/d)");
+            let script = TaskScript::new("offline_download", name);
+            let moment = Duration::from_secs(1);
+            model.add(script.fails(1, moment, "429 Too Many Requests").succeeds(moment));
+        }
+    });
+    turned.turn(Duration::from_secs(5));
+    let (breakers, digests) = (Service::start().await, Service::start().await);
+    let state = tempfile::tempdir().unwrap();
+    let config = config(
+        &sandbox,
+        "    poll: 1m",
+        &format!(
+            "notify:
+  - {{ name: breakers, service: webhook, url: '{}/', events: [breaker], wait: 1s, interval: 0s }}
+  - {{ name: day, service: webhook, url: '{}/', events: [gave_up], digest: '0 15 * * *', timezone: UTC }}
+rules:
+  - name: retry
+    match: {{ state: failed }}
+    action: retry_some
+    max_attempts: 5
+    backoff: {{ initial: 1m }}
+    breaker: {{ by: kind, open_after: 3, within: 6m, cool_down: 5m }}
+",
+            breakers.url, digests.url
+        ),
+    );
+    let running = Running::at_speed(1000.0, config, state.path(), &turned);
+    let titles = |service: &Service| -> Vec<String> {
+        let got = service.got();
+        got.iter().map(|got| got.json()["title"].as_str().unwrap().to_owned()).collect()
+    };
+    until_by(STEP, &turned, "it opened", || titles(&breakers).len() == 1).await;
+    until_by(STEP, &turned, "it closed", || titles(&breakers).len() == 2).await;
+    assert_eq!(
+        titles(&breakers),
+        [
+            "home: `retry` leaves offline_download alone",
+            "home: `retry` works on offline_download again"
+        ]
+    );
+    let told = breakers.got();
+    assert_eq!((&told[0].json()["bad"], &told[1].json()["bad"]), (&json!(true), &json!(false)));
+    assert_eq!(titles(&digests), Vec::<String>::new());
+    until_by(STEP, &turned, "the first digest", || !titles(&digests).is_empty()).await;
+    let day = digests.got()[0].json();
+    let title = day["title"].as_str().unwrap();
+    assert!(title.starts_with("12 actions and 0 give-ups in "), "{title}");
+    assert_eq!(day["text"], "home: `retry` retry_some: 12 effective");
+    // The next one comes a day later, not sooner, and says that there was nothing.
+    let first = turned.now();
+    turned.turn(Duration::from_secs(23 * 3600));
+    until_by(STEP, &turned, "the second digest", || digests.got().len() == 2).await;
+    assert!(turned.now().duration_since(first) > SignedDuration::from_hours(23));
+    let day = digests.got()[1].json();
+    let title = day["title"].as_str().unwrap();
+    assert!(title.starts_with("0 actions and 0 give-ups in 2"), "{title}");
+    assert_eq!(day["text"], "nothing was to be done");
+    running.stop().await;
 }
