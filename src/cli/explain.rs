@@ -16,7 +16,7 @@ use crate::engine::audit::AuditRow;
 use crate::engine::class::Retry;
 use crate::engine::decide::{Tick, until};
 use crate::engine::described::Described;
-use crate::engine::explained::{Explained, RuleExplained, explain};
+use crate::engine::explained::{Explained, RuleExplained, explain, summary};
 use crate::engine::predicate::{PredicateTrace, format_duration};
 use crate::engine::rule::{Mode, RuleSet};
 use crate::engine::task::{Kind, RuleName, State, TaskId};
@@ -219,6 +219,14 @@ pub fn described(rules: &RuleSet, task: &Described, now: Timestamp) -> Option<Ex
     let memory = task.memory(rules, &snapshot, now);
     let tick = Tick { now, seed: live::SEED };
     explain(rules, &memory, &snapshot, tick, &task.kind, &task.id)
+}
+
+/// What becomes of a described task now, and by which rule.
+pub(super) fn summarized(rules: &RuleSet, task: &Described, now: Timestamp) -> Option<Explained> {
+    let snapshot = task.snapshot(now);
+    let memory = task.memory(rules, &snapshot, now);
+    let tick = Tick { now, seed: live::SEED };
+    summary(rules, &memory, &snapshot, tick, &task.kind, &task.id)
 }
 
 fn show(common: &Common, args: &ExplainArgs, explained: Option<&Explained>, now: Timestamp) {

@@ -12,13 +12,25 @@ use crate::rules::{Code, Finding, Loaded, Related, Severity, Shown, Span};
 /// Lines that are longer together than this, in bytes, are not shown.
 const LONGEST_SHOWN: usize = 16_384;
 
+/// So many findings of a file are shown to people, who read no more.
+const MOST_SHOWN: usize = 1_000;
+
 /// The look of a compiler's messages: place, line, caret, help. Ends without a line break; empty
 /// when there are no findings.
 #[must_use]
 pub fn human(loaded: &Loaded, color: bool) -> String {
     let renderer = if color { Renderer::styled() } else { Renderer::plain() };
-    let shown: Vec<String> =
-        loaded.findings.iter().map(|finding| message(&renderer, loaded, finding)).collect();
+    let findings = &loaded.findings;
+    let mut shown: Vec<String> = findings
+        .iter()
+        .take(MOST_SHOWN)
+        .map(|finding| message(&renderer, loaded, finding))
+        .collect();
+    if let Some(more) = findings.len().checked_sub(MOST_SHOWN).filter(|more| *more > 0) {
+        shown.push(format!(
+            "and {more} more findings in this file, which the other formats have; mend these first"
+        ));
+    }
     shown.join("\n\n")
 }
 

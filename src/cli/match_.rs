@@ -2,7 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::io::Read as _;
+use std::io::{Read as _, Write as _};
+use std::num::NonZero;
 use std::path::PathBuf;
 
 use anyhow::{Context as _, anyhow};
@@ -11,7 +12,7 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 
 use super::described::{FIELDS, describe, server_of};
-use super::explain::{self, described};
+use super::explain::{self, described, summarized};
 use super::{Common, Exit, Failure, Format, paths, screen};
 use crate::ambient::Clock;
 use crate::engine::class::{Class, Retry};
@@ -92,48 +93,21 @@ pub(super) fn run(common: &Common, args: &MatchArgs) -> Result<Exit, Failure> {
     };
     // A wrong default is said once, and not on each line.
     defaults.task(Map::new()).map_err(|why| usage(anyhow!("--{why}")))?;
-    let mut strangers = BTreeSet::new();
     if let Some(stranger) = strange_kind(&config, &defaults.kind) {
         return Err(usage(anyhow!("--kind: {stranger}")));
     }
     let now = args.now.unwrap_or_else(|| Clock::system().now());
-    let (mut counts, mut bad, mut unread) = (BTreeMap::new(), 0, BTreeSet::new());
+    let desk = Desk { common, args, config: &config, defaults, now };
     let items = items(&text);
     let total = items.len();
-    for (line, item) in items {
-        let task = item.and_then(|fields| {
-            let unknown = fields.keys().filter(|key| !FIELDS.contains(&key.as_str()));
-            for key in unknown {
-                if let Some(known) = meant(key).filter(|known| !fields.contains_key(*known)) {
-                    return Err(format!("a task has no field `{key}`; did you mean `{known}`?"));
-                }
-                unread.insert(key.clone());
-            }
-            defaults.task(fields)
-        });
-        if let Ok(task) = &task {
-            strangers.extend(strange_kind(&config, &task.kind));
-            strangers.extend(strange_server(&config, &task.server));
+    let mut sums = Sums::default();
+    desk.answer(items, |answers| {
+        for answers in answers {
+            screen::print_lines(&answers.text);
+            sums.add(answers.sums);
         }
-        let explained =
-            task.and_then(|task| described(&config.rules, &task, now).ok_or(String::new()));
-        match explained {
-            Ok(explained) => {
-                let rule = explained.rule.as_ref().map(RuleName::to_string);
-                *counts.entry(rule).or_insert(0_usize) += 1;
-                show(common, args, line, &explained, now);
-            }
-            Err(problem) => {
-                bad += 1;
-                if common.format == Format::Json {
-                    let problem = NoTask { line, problem, ..NoTask::default() };
-                    screen::print(&serde_json::to_string(&problem).unwrap_or_default());
-                } else {
-                    screen::print(&format!("{line:>5}  problem: {}", printable(&problem)));
-                }
-            }
-        }
-    }
+    });
+    let Sums { counts, bad, unread, strangers } = sums;
     if !common.quiet {
         if !unread.is_empty() {
             let unread: Vec<String> = unread.into_iter().collect();
@@ -156,6 +130,139 @@ pub(super) fn run(common: &Common, args: &MatchArgs) -> Result<Exit, Failure> {
         }
     }
     Ok(if bad > 0 { Exit::Findings } else { Exit::Fine })
+}
+
+/// What every line is looked at with.
+struct Desk<'a> {
+    common: &'a Common,
+    args: &'a MatchArgs,
+    config: &'a Config,
+    defaults: Defaults,
+    now: Timestamp,
+}
+
+/// What is told of all lines in the end.
+#[derive(Default)]
+struct Sums {
+    counts: BTreeMap<Option<String>, usize>,
+    bad: usize,
+    unread: BTreeSet<String>,
+    strangers: BTreeSet<String>,
+}
+
+impl Sums {
+    fn add(&mut self, other: Self) {
+        for (rule, count) in other.counts {
+            *self.counts.entry(rule).or_default() += count;
+        }
+        self.bad += other.bad;
+        self.unread.extend(other.unread);
+        self.strangers.extend(other.strangers);
+    }
+}
+
+/// The answers to some lines, as they are printed.
+#[derive(Default)]
+struct Answers {
+    text: Vec<u8>,
+    sums: Sums,
+}
+
+/// So many lines are looked at in one go: enough to be worth a thread, and few enough that a reader
+/// need not wait.
+const AT_ONCE: usize = 64;
+
+impl Desk<'_> {
+    /// Answers all lines, on as many threads as there are processors; `take` gets the answers in order.
+    fn answer(&self, items: Vec<Item>, mut take: impl FnMut(Vec<Answers>)) {
+        let threads = std::thread::available_parallelism().map_or(1, NonZero::get);
+        let mut items = items.into_iter().peekable();
+        while items.peek().is_some() {
+            let parts = (0..threads).map(|_| items.by_ref().take(AT_ONCE).collect::<Vec<_>>());
+            let mut parts = parts.filter(|part| !part.is_empty());
+            let Some(own) = parts.next() else { break };
+            take(std::thread::scope(|scope| {
+                let others: Vec<_> =
+                    parts.map(|part| scope.spawn(|| self.answer_to(part))).collect();
+                let own = self.answer_to(own);
+                let others = others.into_iter().map(|other| match other.join() {
+                    Ok(answers) => answers,
+                    Err(panic) => std::panic::resume_unwind(panic),
+                });
+                std::iter::once(own).chain(others).collect()
+            }));
+        }
+    }
+
+    fn answer_to(&self, items: Vec<Item>) -> Answers {
+        let mut answers = Answers::default();
+        for (line, item) in items {
+            self.look(line, item, &mut answers);
+        }
+        answers
+    }
+
+    fn look(&self, line: usize, item: Result<Map<String, Value>, String>, answers: &mut Answers) {
+        let Answers { text, sums } = answers;
+        let task = item.and_then(|fields| {
+            let unknown = fields.keys().filter(|key| !FIELDS.contains(&key.as_str()));
+            for key in unknown {
+                if let Some(known) = meant(key).filter(|known| !fields.contains_key(*known)) {
+                    return Err(format!("a task has no field `{key}`; did you mean `{known}`?"));
+                }
+                sums.unread.insert(key.clone());
+            }
+            self.defaults.task(fields)
+        });
+        if let Ok(task) = &task {
+            sums.strangers.extend(strange_kind(self.config, &task.kind));
+            sums.strangers.extend(strange_server(self.config, &task.server));
+        }
+        // People see no more of each than what comes of it, unless they ask.
+        let whole = self.common.format == Format::Json || self.args.explain;
+        let look = if whole { described } else { summarized };
+        let explained =
+            task.and_then(|task| look(&self.config.rules, &task, self.now).ok_or(String::new()));
+        match explained {
+            Ok(explained) => {
+                let rule = explained.rule.as_ref().map(RuleName::to_string);
+                *sums.counts.entry(rule).or_insert(0_usize) += 1;
+                self.show(line, &explained, text);
+            }
+            Err(problem) => {
+                sums.bad += 1;
+                if self.common.format == Format::Json {
+                    let problem = NoTask { line, problem, ..NoTask::default() };
+                    let _ = serde_json::to_writer(&mut *text, &problem);
+                } else {
+                    let _ = write!(text, "{line:>5}  problem: {}", printable(&problem));
+                }
+            }
+        }
+        text.push(b'\n');
+    }
+
+    fn show(&self, line: usize, task: &Explained, text: &mut Vec<u8>) {
+        if self.common.format == Format::Json {
+            // Writing to memory does not fail.
+            let _ = serde_json::to_writer(text, &Answer { line, task });
+            return;
+        }
+        if self.args.explain {
+            let _ = write!(text, "{line}: {}", explain::human(task, None, self.now));
+            return;
+        }
+        let rule = task.rule.as_ref().map_or("-", RuleName::as_str);
+        let class = task.class.as_ref().map_or("-", Class::as_str);
+        let shown = if task.error.is_empty() { &task.name } else { &task.error };
+        let _ = write!(
+            text,
+            "{line:>5}  {:<8}  {class:<12}  {:<30}  {}",
+            task.verdict,
+            shorten(&printable(rule), 30),
+            printable(&shorten(shown, 100)),
+        );
+    }
 }
 
 /// What to say of a kind that neither this program nor the rules file knows.
@@ -321,24 +428,4 @@ fn meant(key: &str) -> Option<&'static str> {
 
 fn error_only(text: &str) -> Map<String, Value> {
     Map::from_iter([("error".to_owned(), Value::from(text))])
-}
-
-fn show(common: &Common, args: &MatchArgs, line: usize, task: &Explained, now: Timestamp) {
-    if common.format == Format::Json {
-        screen::print(&serde_json::to_string(&Answer { line, task }).unwrap_or_default());
-        return;
-    }
-    if args.explain {
-        screen::print(&format!("{line}: {}", explain::human(task, None, now)));
-        return;
-    }
-    let rule = task.rule.as_ref().map_or("-", RuleName::as_str);
-    let class = task.class.as_ref().map_or("-", Class::as_str);
-    let text = if task.error.is_empty() { &task.name } else { &task.error };
-    screen::print(&format!(
-        "{line:>5}  {:<8}  {class:<12}  {:<30}  {}",
-        task.verdict,
-        shorten(&printable(rule), 30),
-        printable(&shorten(text, 100)),
-    ));
 }

@@ -6,9 +6,19 @@ use super::{Common, When};
 
 /// Prints a line of data. A reader that went away ends the command quietly; data that cannot be
 /// written for another reason, such as a full disk, ends it with an error.
-#[allow(clippy::exit, reason = "`taskwarden audit | head` must end like any filter")]
 pub fn print(line: &str) {
-    if let Err(error) = writeln!(std::io::stdout().lock(), "{line}") {
+    printed(writeln!(std::io::stdout().lock(), "{line}"));
+}
+
+/// Prints lines of data that end as they are to end.
+pub fn print_lines(lines: &[u8]) {
+    let mut out = std::io::stdout().lock();
+    printed(out.write_all(lines).and_then(|()| out.flush()));
+}
+
+#[allow(clippy::exit, reason = "`taskwarden audit | head` must end like any filter")]
+fn printed(result: std::io::Result<()>) {
+    if let Err(error) = result {
         if error.kind() == std::io::ErrorKind::BrokenPipe {
             std::process::exit(0);
         }

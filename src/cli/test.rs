@@ -195,7 +195,7 @@ fn show(
             explained: failure
                 .seen
                 .clone()
-                .map(|seen| of_trace(rules, &case.scenario.server, seen.flavour, seen.trace)),
+                .map(|seen| of_trace(rules, &case.scenario.server, seen.trace)),
         });
         let line =
             Line { file, line: case.line, test: &case.name, passed, failures: failures.collect() };
@@ -230,7 +230,7 @@ fn report(rules: &RuleSet, file: &str, case: &Case, outcome: &Outcome) -> String
         if let Some(seen) = &failure.seen {
             let server = &case.scenario.server;
             let owner = seen.trace.owner().map(|owner| owner.name.clone());
-            let task = of_trace(rules, server, seen.flavour, seen.trace.clone());
+            let task = of_trace(rules, server, seen.trace.clone());
             let at = format_duration(seen.at);
             // The rule that is asked about, and the one that decided.
             let mut names: Vec<_> = failure.rule.iter().chain(&owner).collect();

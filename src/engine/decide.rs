@@ -234,6 +234,22 @@ pub fn examine(
     Evaluation::new(rules, memory, snapshot, tick).run(Some((kind, id)))
 }
 
+/// The same, but the trace holds only rules that may take the task, without their matchers: what is to be
+/// known of one of many tasks or moments.
+#[must_use]
+pub fn examine_briefly(
+    rules: &RuleSet,
+    memory: &Memory,
+    snapshot: &Snapshot,
+    tick: Tick,
+    kind: &Kind,
+    id: &TaskId,
+) -> (Decision, Option<TaskTrace>) {
+    let mut evaluation = Evaluation::new(rules, memory, snapshot, tick);
+    evaluation.brief = true;
+    evaluation.run(Some((kind, id)))
+}
+
 /// Holds a fresh look at one task against the decision about it: whether it may still go out, or
 /// why not. `memory` is what is remembered of the task since the decision.
 ///
@@ -379,6 +395,8 @@ struct Evaluation<'a> {
     counts_names: bool,
     /// Whether a rule has, or had, something to do with the task that was looked at last.
     concerned: bool,
+    /// Whether a trace is to hold no more than what comes of it.
+    brief: bool,
     /// The undone tasks of each kind, counted once.
     undone: HashMap<&'a Kind, u32>,
     decision: Decision,
@@ -408,6 +426,7 @@ impl<'a> Evaluation<'a> {
             runs_by_name,
             counts_names: rules.rules.iter().any(|rule| rule.identity == Identity::Name),
             concerned: false,
+            brief: false,
             undone: if rules.rules.iter().any(|rule| rule.limits.only_if_undone_below.is_some()) {
                 let kinds = snapshot.kinds.iter();
                 kinds.map(|(kind, tasks)| (kind, count_undone(tasks))).collect()
@@ -571,7 +590,8 @@ impl<'a> Evaluation<'a> {
         let mut runs = self.runs_for_alike(kind, error_of(task, remembered), &mut view);
         let gave_up = self.runs_that_gave_up(kind, task);
         let mut concerned = known.pending.is_some() || !gave_up.is_empty();
-        if trace.is_some() {
+        let whole = trace.is_some() && !self.brief;
+        if whole {
             runs = (0..self.runs.len()).collect();
         } else if !gave_up.is_empty() {
             // What is left to do after a give-up is done whether or not the rule still matches.
@@ -585,7 +605,7 @@ impl<'a> Evaluation<'a> {
             let rule = run.rule;
             // A rule in dry run must not change what the live ones do.
             let late = taken || (shown && run.mode == Mode::DryRun);
-            if late && trace.is_none() {
+            if late && !whole {
                 if taken {
                     break;
                 }
@@ -611,18 +631,22 @@ impl<'a> Evaluation<'a> {
             let left = gave_up.as_ref().and_then(|gave_up| {
                 gave_up.left.iter().copied().find(|action| action.fits(task.state))
             });
+            let predicate = whole.then(|| rule.condition.trace(&view, attempts));
+            // What was written down is what holds.
+            let holds = || match &predicate {
+                Some(predicate) => predicate.held,
+                None => rule.condition.holds(&view, attempts),
+            };
             let matched = if left.is_some() || gave_up.is_some() {
-                rule.condition.holds(&view, attempts) || left.is_some()
+                holds() || left.is_some()
             } else {
-                run.action_fits(&view)
-                    && rule.condition.holds(&view, attempts)
-                    && run.may_take(&view)
+                run.action_fits(&view) && holds() && run.may_take(&view)
             };
             if let Some(trace) = trace.as_deref_mut() {
                 let mut look =
                     RuleTrace::new(rule, if matched { Look::Taken } else { Look::NoMatch });
-                look.predicate = Some(rule.condition.trace(&view, attempts));
-                look.implied = run.implied(&view);
+                look.predicate = predicate;
+                look.implied = if whole { run.implied(&view) } else { None };
                 look.attempts = attempts;
                 trace.rules.push(look);
             }
@@ -705,7 +729,7 @@ impl<'a> Evaluation<'a> {
         self.concerned = concerned;
         if let Some(trace) = trace {
             view.error().clone_into(&mut trace.error);
-            trace.class = view.shown_class().cloned();
+            (trace.class, trace.retry) = view.shown_judged().cloned().unzip();
         }
         let due = claims.iter().map(|claim| claim.due).min()?;
         let (error, class) = (error_of(task, remembered), view.shown_class().cloned());

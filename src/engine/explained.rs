@@ -6,12 +6,12 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::class::{Class, Retry};
-use super::decide::{Tick, examine};
+use super::decide::{Tick, examine, examine_briefly};
 use super::forecast::{self, Next};
 use super::memory::{Memory, Snapshot};
 use super::predicate::PredicateTrace;
 use super::rule::{Action, Mode, RuleSet};
-use super::task::{Flavour, Kind, RuleName, ServerName, State, TaskId};
+use super::task::{Kind, RuleName, ServerName, State, TaskId};
 use super::trace::{Gate, Look, TaskTrace};
 
 /// Everything about one task; an object of `explain --format json`.
@@ -95,22 +95,30 @@ pub fn explain(
     let (decision, trace) = examine(rules, memory, snapshot, tick, kind, id);
     let trace = trace?;
     let next = forecast::next(rules, memory, snapshot, tick, (&decision, &trace));
-    let (server, flavour) = (&snapshot.server, snapshot.flavour);
     Some(Explained {
         next_at: next.as_ref().map(|next| next.at),
         next,
-        ..of_trace(rules, server, flavour, trace)
+        ..of_trace(rules, &snapshot.server, trace)
     })
+}
+
+/// The same without the rules and what happens next: what becomes of the task now, and by which rule.
+#[must_use]
+pub fn summary(
+    rules: &RuleSet,
+    memory: &Memory,
+    snapshot: &Snapshot,
+    tick: Tick,
+    kind: &Kind,
+    id: &TaskId,
+) -> Option<Explained> {
+    let (_, trace) = examine_briefly(rules, memory, snapshot, tick, kind, id);
+    Some(Explained { rules: Vec::new(), ..of_trace(rules, &snapshot.server, trace?) })
 }
 
 /// A trace with what the rules say beside it, without a forecast.
 #[must_use]
-pub fn of_trace(
-    rules: &RuleSet,
-    server: &ServerName,
-    flavour: Flavour,
-    trace: TaskTrace,
-) -> Explained {
+pub fn of_trace(rules: &RuleSet, server: &ServerName, trace: TaskTrace) -> Explained {
     let mut explained = Vec::new();
     let mut traces = trace.rules.into_iter().peekable();
     for rule in &rules.rules {
@@ -151,15 +159,13 @@ pub fn of_trace(
     let has = explained.iter().rfind(|rule| matches!(rule.verdict, "waits" | "acts" | "taken"));
     let lost = explained.iter().rfind(|rule| rule.verdict == "let_go");
     let owner = has.or(lost);
-    let judged =
-        trace.class.as_ref().map(|_| rules.classes.judge(&trace.error, flavour, trace.state));
     Explained {
         server: server.clone(),
         kind: trace.kind,
         id: trace.id,
         name: trace.name,
         state: trace.state,
-        retry_sensible: judged.map(|judged| judged.retry),
+        retry_sensible: trace.retry,
         error: trace.error,
         class: trace.class,
         verdict: owner.map_or("no_match", |rule| rule.verdict),

@@ -1,7 +1,7 @@
 //! The next moment at which something happens to a task, if nothing about it changes until then.
 //!
 //! No second evaluator: the moments at which the answer can change are gathered from what the rules
-//! say, and [`examine`] is asked at each.
+//! say, and the evaluator is asked at each.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -10,7 +10,7 @@ use jiff::{SignedDuration, Timestamp};
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::decide::{Decision, Tick, examine};
+use super::decide::{Decision, Tick, examine_briefly};
 use super::memory::{Memory, Snapshot};
 use super::predicate::{Test, View};
 use super::rule::{Action, Rule, RuleSet};
@@ -33,7 +33,7 @@ const MOST_MOMENTS: usize = 24;
 
 /// What happens next to a task; a `notify` only when its rule has the task or nothing else comes. `None` when nothing is
 /// known to happen: no rule wants the task, or what it waits for has no moment. `first` is what
-/// [`examine`] made of the task at the moment of `tick`.
+/// [`examine`](super::decide::examine) made of the task at the moment of `tick`.
 #[must_use]
 pub fn next(
     rules: &RuleSet,
@@ -54,7 +54,8 @@ pub fn next(
     for _ in 0..MOST_MOMENTS {
         let Some(now) = moments.pop_first() else { break };
         let tick = Tick { now, ..tick };
-        let (decision, trace) = examine(rules, &memory, snapshot, tick, &trace.kind, &trace.id);
+        let (decision, trace) =
+            examine_briefly(rules, &memory, snapshot, tick, &trace.kind, &trace.id);
         let trace = trace?;
         if let Some(next) = happens(&decision, &trace, now, &mut told) {
             return Some(next);

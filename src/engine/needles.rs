@@ -1,13 +1,10 @@
 //! Texts that every match of an expression holds: looking for those is cheaper than compiling and
 //! running it, and mostly says no.
 
-use std::sync::{Arc, OnceLock};
-
 use aho_corasick::AhoCorasick;
+use foldhash::{HashMap, HashMapExt as _};
 use memchr::memchr2_iter;
 use regex_syntax::hir::{Class, Hir, HirKind};
-
-use super::rule::Rule;
 
 /// Shorter ones are in every other text.
 const SHORTEST: usize = 2;
@@ -21,11 +18,16 @@ const MOST_COMBINED: usize = 32;
 /// A class of more characters is not written out.
 const MOST_CHARS: usize = 16;
 
-/// Of these at least one is in any text in which the expression is found, letters of ASCII in lower case
-/// like the text. `None` if no such texts are known.
-pub(super) fn needles(hir: &Hir) -> Option<Vec<Box<[u8]>>> {
-    let needles = Found::of(hir).required()?;
-    Some(needles.into_iter().map(Vec::into_boxed_slice).collect())
+/// So many sets are kept of an expression.
+const MOST_SETS: usize = 3;
+
+/// Sets of texts: of each at least one is in any text in which an expression is found, letters of ASCII in
+/// lower case like the text. The most telling set comes first; there may be none.
+pub(super) type Needles = Vec<Texts>;
+
+/// What an expression needs.
+pub(super) fn needles(hir: &Hir) -> Needles {
+    Found::of(hir).required()
 }
 
 type Texts = Vec<Vec<u8>>;
@@ -35,8 +37,8 @@ type Texts = Vec<Vec<u8>>;
 struct Found {
     /// All of them, where they are few.
     all: Option<Texts>,
-    /// One of these is in each of them.
-    inside: Option<Texts>,
+    /// Of each of these sets one is in each of them.
+    inside: Needles,
 }
 
 impl Found {
@@ -44,7 +46,7 @@ impl Found {
         match hir.kind() {
             HirKind::Empty | HirKind::Look(_) => Self::these(vec![Vec::new()]),
             HirKind::Literal(literal) => Self::these(vec![literal.0.to_ascii_lowercase()]),
-            HirKind::Class(class) => Self { all: chars(class), inside: None },
+            HirKind::Class(class) => Self { all: chars(class), ..Self::default() },
             HirKind::Capture(capture) => Self::of(&capture.sub),
             HirKind::Repetition(repetition) => {
                 let once = Self::of(&repetition.sub);
@@ -55,18 +57,21 @@ impl Found {
                             all.push(Vec::new());
                             all
                         });
-                        Self { all, inside: None }
+                        Self { all, ..Self::default() }
                     }
                     (0, _) => Self::default(),
                     _ => Self { all: None, inside: once.required() },
                 }
             }
             HirKind::Alternation(members) => {
-                let (mut all, mut inside) = (Some(Texts::new()), Some(Texts::new()));
+                let mut all = Some(Texts::new());
+                let mut sets = Vec::with_capacity(members.len());
                 for member in members.iter().map(Self::of) {
                     all = extended(all, member.all.as_ref(), MOST_COMBINED);
-                    inside = extended(inside, member.required().as_ref(), MOST);
+                    sets.push(member.required());
                 }
+                // Where all of them are known, that says more.
+                let inside = if all.is_some() { Needles::new() } else { either(&sets) };
                 Self { all, inside }
             }
             HirKind::Concat(members) => Self::in_turn(members),
@@ -74,36 +79,59 @@ impl Found {
     }
 
     fn these(all: Texts) -> Self {
-        Self { all: Some(all), inside: None }
+        Self { all: Some(all), ..Self::default() }
     }
 
-    /// What is known of one after the other. All members are in a match, so any of them will do, and what
-    /// stands side by side is put together.
+    /// What is known of one after the other: all members are in a match, and what stands side by side
+    /// is put together.
     fn in_turn(members: &[Hir]) -> Self {
-        let (mut whole, mut inside) = (true, None);
+        let (mut whole, mut inside) = (true, Needles::new());
         let mut run = vec![Vec::new()];
         for member in members.iter().map(Self::of) {
-            inside = better(inside, member.inside);
+            inside.extend(member.inside);
             match member.all {
                 Some(next) if run.len() * next.len() <= MOST_COMBINED => run = product(&run, &next),
                 next => {
                     whole = false;
                     let next = next.unwrap_or_else(|| vec![Vec::new()]);
-                    inside = better(inside, Some(std::mem::replace(&mut run, next)));
+                    inside.push(std::mem::replace(&mut run, next));
                 }
             }
         }
         if whole {
-            Self { all: Some(run), inside }
-        } else {
-            Self { all: None, inside: better(inside, Some(run)) }
+            return Self { all: Some(run), inside };
         }
+        inside.push(run);
+        Self { all: None, inside: best(inside) }
     }
 
-    /// The most telling texts of which one must be there.
-    fn required(self) -> Option<Texts> {
-        better(self.inside, self.all)
+    fn required(self) -> Needles {
+        let mut sets = self.inside;
+        sets.extend(self.all);
+        best(sets)
     }
+}
+
+/// The sets that tell most: those of longer texts, or of fewer.
+fn best(mut sets: Needles) -> Needles {
+    let shortest = |texts: &Texts| texts.iter().map(Vec::len).min().unwrap_or(0);
+    sets.retain(|texts| shortest(texts) >= SHORTEST);
+    sets.sort_by_key(|texts| (std::cmp::Reverse(shortest(texts)), texts.len()));
+    sets.truncate(MOST_SETS);
+    sets
+}
+
+/// What each of several needs, one of which is enough.
+pub(super) fn either<N: AsRef<[Texts]>>(each: &[N]) -> Needles {
+    if each.iter().any(|sets| sets.as_ref().is_empty()) {
+        return Needles::new();
+    }
+    let most = each.iter().map(|sets| sets.as_ref().len()).max().unwrap_or(0);
+    let nth = |n: usize| {
+        let nth = each.iter().filter_map(|sets| sets.as_ref().get(n).or(sets.as_ref().last()));
+        nth.flatten().cloned().collect::<Texts>()
+    };
+    (0..most).map(nth).filter(|texts| texts.len() <= MOST).collect()
 }
 
 /// The characters of a class, if they are few.
@@ -144,74 +172,64 @@ fn extended(texts: Option<Texts>, more: Option<&Texts>, most: usize) -> Option<T
     (texts.len() <= most).then_some(texts)
 }
 
-/// The texts that tell more: the longer ones, or the fewer.
-fn better(left: Option<Texts>, right: Option<Texts>) -> Option<Texts> {
-    let worth = |texts: &Texts| {
-        let shortest = texts.iter().map(Vec::len).min().unwrap_or(0);
-        (shortest, std::cmp::Reverse(texts.len()))
-    };
-    let useful = |texts: &Texts| worth(texts).0 >= SHORTEST;
-    match (left.filter(useful), right.filter(useful)) {
-        (Some(left), Some(right)) if worth(&left) < worth(&right) => Some(right),
-        (left, right) => left.or(right),
-    }
+/// Whether a text holds what an expression needs.
+pub(super) fn found(needles: &[Texts], text: &[u8]) -> bool {
+    needles.iter().all(|texts| texts.iter().any(|needle| holds(text, needle)))
 }
 
-/// Whether a text holds one of the needles.
-pub(super) fn found(needles: &[Box<[u8]>], text: &[u8]) -> bool {
-    needles.iter().any(|needle| {
-        let Some((first, rest)) = needle.split_first() else { return true };
-        memchr2_iter(*first, first.to_ascii_uppercase(), text).any(|at| {
-            let there = text.get(at + 1..=at + rest.len());
-            there.is_some_and(|there| there.eq_ignore_ascii_case(rest))
-        })
+fn holds(text: &[u8], needle: &[u8]) -> bool {
+    let Some((first, rest)) = needle.split_first() else { return true };
+    memchr2_iter(*first, first.to_ascii_uppercase(), text).any(|at| {
+        let there = text.get(at + 1..=at + rest.len());
+        there.is_some_and(|there| there.eq_ignore_ascii_case(rest))
     })
 }
 
-/// The rules that an error leaves in question, by one look at it for the needles of all of them.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Index(OnceLock<Arc<Built>>);
-
+/// The expressions that a text leaves in question, by one look at it for what each of them needs.
 #[derive(Debug)]
-struct Built {
-    /// `None` if no rule has needles.
+pub(crate) struct Filter {
+    /// `None` if none of them needs anything.
     search: Option<AhoCorasick>,
-    /// The rule of each needle.
-    rule_of: Vec<usize>,
-    /// The rules that have none.
+    /// The expression of each needle.
+    owners: Vec<usize>,
+    /// The expressions that need nothing.
     open: Vec<bool>,
 }
 
-impl Index {
-    /// For each rule whether its condition may hold for a task with this error; made when first asked.
-    pub(super) fn in_question(&self, rules: &[Rule], error: &str) -> Vec<bool> {
-        let built = self.0.get_or_init(|| Arc::new(Built::new(rules)));
-        let mut open = built.open.clone();
-        let found = built.search.iter().flat_map(|search| search.find_overlapping_iter(error));
-        for found in found {
-            open[built.rule_of[found.pattern().as_usize()]] = true;
+impl Filter {
+    /// Of as many expressions as there are needles given.
+    pub(super) fn new(needs: &[Needles]) -> Self {
+        // What few of them need tells most.
+        let mut count: HashMap<&[u8], usize> = HashMap::new();
+        for needle in needs.iter().flatten().flatten() {
+            *count.entry(needle).or_default() += 1;
         }
-        open
-    }
-}
-
-impl Built {
-    fn new(rules: &[Rule]) -> Self {
-        let (mut needles, mut rule_of, mut open) = (Vec::new(), Vec::new(), Vec::new());
-        for (index, rule) in rules.iter().enumerate() {
-            let found = rule.condition.error_needles();
-            open.push(found.is_none());
-            for needle in found.into_iter().flatten() {
+        let most = |texts: &&Texts| texts.iter().filter_map(|text| count.get(&text[..])).max();
+        let (mut needles, mut owners, mut open) = (Vec::new(), Vec::new(), Vec::new());
+        for (index, sets) in needs.iter().enumerate() {
+            let rarest = sets.iter().min_by_key(most);
+            open.push(rarest.is_none());
+            for needle in rarest.into_iter().flatten() {
                 needles.push(needle);
-                rule_of.push(index);
+                owners.push(index);
             }
         }
         let search = AhoCorasick::builder().ascii_case_insensitive(true).build(&needles);
         match search {
-            Ok(search) if !needles.is_empty() => Self { search: Some(search), rule_of, open },
-            // Too many of them: then all rules are.
-            _ => Self { search: None, rule_of: Vec::new(), open: vec![true; rules.len()] },
+            Ok(search) if !needles.is_empty() => Self { search: Some(search), owners, open },
+            // Too many of them: then all are in question.
+            _ => Self { search: None, owners: Vec::new(), open: vec![true; needs.len()] },
         }
+    }
+
+    /// For each expression whether it may be found in the text.
+    pub(super) fn in_question(&self, text: &str) -> Vec<bool> {
+        let mut open = self.open.clone();
+        let found = self.search.iter().flat_map(|search| search.find_overlapping_iter(text));
+        for found in found {
+            open[self.owners[found.pattern().as_usize()]] = true;
+        }
+        open
     }
 }
 
@@ -221,32 +239,34 @@ mod tests {
 
     use super::*;
 
-    fn of(pattern: &str) -> Option<Vec<String>> {
-        let hir = regex_syntax::parse(pattern).unwrap();
-        let needles = needles(&hir)?;
-        Some(needles.iter().map(|needle| String::from_utf8_lossy(needle).into_owned()).collect())
+    fn of(pattern: &str) -> Vec<Vec<String>> {
+        let shown = |needle: &Vec<u8>| String::from_utf8_lossy(needle).into_owned();
+        let needles = needles(&regex_syntax::parse(pattern).unwrap());
+        needles.iter().map(|texts| texts.iter().map(shown).collect()).collect()
     }
 
     #[test]
     fn the_longest_texts_that_must_be_there_are_found() {
         for (pattern, expected) in [
-            ("connection refused", Some(vec!["connection refused"])),
-            (r"\bcode:? [0-9]{3}, (?:message|reason)", Some(vec![", message", ", reason"])),
-            ("code:? 12[0-9]{3}, .*12", Some(vec!["code: 12", "code 12"])),
-            (r"\b50[02]\b", Some(vec!["500", "502"])),
-            ("timeout|throttled?", Some(vec!["timeout", "throttled", "throttle"])),
-            ("(?:ab)+x?", Some(vec!["ab"])),
-            ("频繁|过快", Some(vec!["频繁", "过快"])),
-            ("(?:timeout)?", None),
-            ("timeout|[0-9]+", None),
-            ("(?i)Timeout", Some(vec!["timeout"])),
-            ("timed? ?out", Some(vec!["timed out", "timedout", "time out", "timeout"])),
-            ("(?i)ks", Some(vec!["ks", "k\u{17f}", "\u{212a}s", "\u{212a}\u{17f}"])),
-            (r"\d+ of \d+", Some(vec![" of "])),
-            ("a.b", None),
+            ("connection refused", &[&["connection refused"][..]][..]),
+            (
+                r"\bcode:? [0-9]{3}, (?:message|reason)",
+                &[&[", message", ", reason"], &["code: ", "code "]],
+            ),
+            ("code:? 12[0-9]{3}, .*12", &[&["code: 12", "code 12"], &[", "], &["12"]]),
+            (r"\b50[02]\b", &[&["500", "502"]]),
+            ("timeout|throttled?", &[&["timeout", "throttled", "throttle"]]),
+            ("(?:ab)+x?", &[&["ab"]]),
+            ("频繁|过快", &[&["频繁", "过快"]]),
+            ("(abc.*de|fgh)", &[&["abc", "fgh"], &["de", "fgh"]]),
+            ("(?i)Timeout", &[&["timeout"]]),
+            ("timed? ?out", &[&["timed out", "timedout", "time out", "timeout"]]),
+            ("(?i)ks", &[&["ks", "k\u{17f}", "\u{212a}s", "\u{212a}\u{17f}"]]),
+            (r"\d+ of \d+", &[&[" of "]]),
+            ("(?:timeout)?", &[]),
+            ("timeout|[0-9]+", &[]),
+            ("a.b", &[]),
         ] {
-            let expected =
-                expected.map(|texts| texts.into_iter().map(str::to_owned).collect::<Vec<_>>());
             assert_eq!(of(pattern), expected, "{pattern}");
         }
     }
@@ -258,9 +278,9 @@ mod tests {
             text in "[abcdxABCDksKS\u{17f}\u{212a}]{0,12}",
         ) {
             let Ok(regex) = regex::Regex::new(&pattern) else { return Ok(()) };
-            if let Some(needles) = of(&pattern) && regex.is_match(&text) {
-                let text = text.to_ascii_lowercase();
-                prop_assert!(needles.iter().any(|needle| text.contains(needle)), "{needles:?}");
+            if regex.is_match(&text) {
+                let needles = needles(&regex_syntax::parse(&pattern).unwrap());
+                prop_assert!(found(&needles, text.as_bytes()), "{needles:?}");
             }
         }
     }

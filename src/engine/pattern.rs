@@ -8,7 +8,7 @@ use globset::{Glob, GlobSet, GlobSetBuilder};
 use regex::Regex;
 use regex_syntax::hir::Hir;
 
-use super::needles::{found, needles};
+use super::needles::{Needles, found, needles};
 
 /// A regular expression. Clones share what was compiled.
 #[derive(Clone)]
@@ -16,8 +16,7 @@ pub struct Pattern(Arc<Expression>);
 
 struct Expression {
     lazy: Lazy<String, Regex>,
-    /// One of them is in every text in which the expression is found; `None` if none are known.
-    needles: Option<Vec<Box<[u8]>>>,
+    needles: Needles,
 }
 
 /// Globs of which one must match a whole path. Clones share what was compiled.
@@ -45,18 +44,16 @@ impl Pattern {
         &self.0.lazy.source
     }
 
-    /// Texts of which one is in every text in which it is found, see [`needles`].
-    pub(super) fn needles(&self) -> Option<&[Box<[u8]>]> {
-        self.0.needles.as_deref()
+    /// What is in every text in which it is found.
+    pub(super) fn needles(&self) -> &Needles {
+        &self.0.needles
     }
 
     /// Whether it is found in a text.
     #[must_use]
     pub fn is_match(&self, text: &str) -> bool {
         let Expression { lazy: Lazy { source, compiled }, needles } = &*self.0;
-        if let Some(needles) = needles
-            && !found(needles, text.as_bytes())
-        {
+        if !found(needles, text.as_bytes()) {
             return false;
         }
         let compiled = compiled.get_or_init(|| Regex::new(source).ok());
@@ -81,7 +78,7 @@ impl From<Regex> for Pattern {
     fn from(regex: Regex) -> Self {
         let source = regex.as_str().to_owned();
         let lazy = Lazy { source, compiled: OnceLock::from(Some(regex)) };
-        Self(Arc::new(Expression { lazy, needles: None }))
+        Self(Arc::new(Expression { lazy, needles: Needles::new() }))
     }
 }
 

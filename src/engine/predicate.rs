@@ -9,10 +9,12 @@ use jiff::Timestamp;
 use regex::Regex;
 use schemars::JsonSchema;
 use serde::Serialize;
+use smol_str::{SmolStr, ToSmolStr as _, format_smolstr};
 
-use super::class::{Class, ClassTable};
+use super::class::{Class, ClassTable, Retry};
 use super::memory::TaskMemory;
 use super::name::{Location, Parts};
+use super::needles::{Needles, either};
 use super::pattern::{Globs, Pattern};
 use super::task::{Flavour, Kind, ServerName, State, Task};
 use super::wait_hint::named_wait;
@@ -36,7 +38,7 @@ pub struct Leaf {
     /// The key, as the rules file writes it.
     pub key: &'static str,
     /// What is asked for, as the rules file writes it; for people.
-    pub expected: String,
+    pub expected: SmolStr,
     /// The compiled test.
     pub test: Test,
 }
@@ -197,14 +199,17 @@ pub struct View<'a> {
     pub now: Timestamp,
     classes: &'a ClassTable,
     parts: OnceCell<Parts<'a>>,
+    /// File, source and target, as globs are held against them.
+    paths: OnceCell<[Option<SmolStr>; 3]>,
     of_error: Rc<OfError>,
 }
 
 /// What the error tells, looked for once for all tasks that are alike in server, state and error.
 #[derive(Debug, Default)]
 pub(super) struct OfError {
-    class: OnceCell<Class>,
+    judged: OnceCell<(Class, Retry)>,
     wait: OnceCell<Option<Duration>>,
+    shown: OnceCell<SmolStr>,
 }
 
 /// The error's text: what the server lists, or, for a task that ended badly and whose error the server
@@ -229,8 +234,8 @@ impl<'a> View<'a> {
         classes: &'a ClassTable,
         now: Timestamp,
     ) -> Self {
-        let (parts, of_error) = (OnceCell::new(), Rc::default());
-        Self { server, flavour, kind, task, memory, now, classes, parts, of_error }
+        let (parts, paths, of_error) = (OnceCell::new(), OnceCell::new(), Rc::default());
+        Self { server, flavour, kind, task, memory, now, classes, parts, paths, of_error }
     }
 
     /// What the error tells, to be shared with views of tasks that are alike in server, state and
@@ -253,16 +258,27 @@ impl<'a> View<'a> {
     /// The class of the error.
     #[must_use]
     pub fn class(&self) -> &Class {
-        self.of_error
-            .class
-            .get_or_init(|| self.classes.classify(self.error(), self.flavour, self.task.state))
+        &self.judged().0
+    }
+
+    /// The class of the error, and whether running the task again later is sensible.
+    pub(super) fn judged(&self) -> &(Class, Retry) {
+        self.of_error.judged.get_or_init(|| {
+            let verdict = self.classes.judge(self.error(), self.flavour, self.task.state);
+            (verdict.class, verdict.retry)
+        })
     }
 
     /// The class of the error, for people; `None` for a task that has nothing to sort.
     #[must_use]
     pub fn shown_class(&self) -> Option<&Class> {
+        self.shown_judged().map(|(class, _)| class)
+    }
+
+    /// The same with whether running the task again later is sensible.
+    pub(super) fn shown_judged(&self) -> Option<&(Class, Retry)> {
         let ended_badly = matches!(self.task.state, State::Failed | State::Canceled);
-        (ended_badly || !self.error().is_empty()).then(|| self.class())
+        (ended_badly || !self.error().is_empty()).then(|| self.judged())
     }
 
     /// The wait that the error names; a pattern of a rule's own is looked at first.
@@ -296,12 +312,16 @@ impl<'a> View<'a> {
         }
     }
 
-    fn path(&self, field: PathField) -> Option<String> {
-        let parts = self.parts();
+    fn path(&self, field: PathField) -> Option<&SmolStr> {
+        let [file, src, dst] = self.paths.get_or_init(|| {
+            let parts = self.parts();
+            let src = parts.src.map(joined).or_else(|| parts.url.map(SmolStr::new));
+            [parts.file.map(SmolStr::new), src, parts.dst.map(joined)]
+        });
         match field {
-            PathField::File => parts.file.map(str::to_owned),
-            PathField::Src => parts.src.map(joined).or_else(|| parts.url.map(str::to_owned)),
-            PathField::Dst => parts.dst.map(joined),
+            PathField::File => file.as_ref(),
+            PathField::Src => src.as_ref(),
+            PathField::Dst => dst.as_ref(),
         }
     }
 
@@ -338,12 +358,12 @@ pub(super) fn span_since(memory: &TaskMemory, state: State, field: SpanField) ->
 }
 
 /// Mount and path together, with one slash between.
-fn joined(location: Location<'_>) -> String {
+fn joined(location: Location<'_>) -> SmolStr {
     let mount = location.mount.trim_end_matches('/');
     if location.path.starts_with('/') || mount.is_empty() {
-        format!("{mount}{}", location.path)
+        format_smolstr!("{mount}{}", location.path)
     } else {
-        format!("{mount}/{}", location.path)
+        format_smolstr!("{mount}/{}", location.path)
     }
 }
 
@@ -361,9 +381,11 @@ pub struct PredicateTrace {
     /// The key: a matcher's, or `all`, `any`, `not`.
     pub key: &'static str,
     /// What the rule asks for; empty for a group.
-    pub expected: String,
+    #[schemars(with = "String")]
+    pub expected: SmolStr,
     /// What the task has; empty for a group.
-    pub actual: String,
+    #[schemars(with = "String")]
+    pub actual: SmolStr,
     /// Whether it held.
     pub held: bool,
     /// The members of a group.
@@ -412,8 +434,8 @@ impl Predicate {
     pub fn trace(&self, view: &View<'_>, attempts: u32) -> PredicateTrace {
         let group = |key, members: Vec<PredicateTrace>, held| PredicateTrace {
             key,
-            expected: String::new(),
-            actual: String::new(),
+            expected: SmolStr::default(),
+            actual: SmolStr::default(),
             held,
             members,
         };
@@ -446,25 +468,17 @@ impl Predicate {
         }
     }
 
-    /// Texts of which one is in the error of every task for which it holds; `None` if none are known.
-    pub(super) fn error_needles(&self) -> Option<Vec<&[u8]>> {
-        /// Those of each: one of them is enough.
-        fn each<'p, T>(
-            members: &'p [T],
-            needles: impl Fn(&'p T) -> Option<Vec<&'p [u8]>>,
-        ) -> Option<Vec<&'p [u8]>> {
-            let found: Option<Vec<_>> = members.iter().map(needles).collect();
-            Some(found?.concat())
-        }
+    /// What is in the error of every task for which it holds.
+    pub(super) fn error_needles(&self) -> Needles {
         match self {
-            Self::All(members) => members.iter().find_map(Self::error_needles),
-            Self::Any(members) => each(members, Self::error_needles),
-            Self::Leaf(Leaf { test: Test::Text(TextField::Error, patterns), .. }) => {
-                each(patterns, |pattern| {
-                    Some(pattern.needles()?.iter().map(AsRef::as_ref).collect())
-                })
+            Self::All(members) => members.iter().flat_map(Self::error_needles).collect(),
+            Self::Any(members) => {
+                either(&members.iter().map(Self::error_needles).collect::<Vec<_>>())
             }
-            Self::Not(_) | Self::Leaf(_) => None,
+            Self::Leaf(Leaf { test: Test::Text(TextField::Error, patterns), .. }) => {
+                either(&patterns.iter().map(Pattern::needles).collect::<Vec<_>>())
+            }
+            Self::Not(_) | Self::Leaf(_) => Needles::new(),
         }
     }
 
@@ -513,7 +527,7 @@ impl Test {
                 let text = view.text(*field);
                 patterns.iter().any(|pattern| pattern.is_match(text))
             }
-            Self::Path(field, globs) => view.path(*field).is_some_and(|path| globs.is_match(&path)),
+            Self::Path(field, globs) => view.path(*field).is_some_and(|path| globs.is_match(path)),
             Self::Mount(side, globs) => view
                 .location(*side)
                 .is_some_and(|location| globs.is_match(bare_mount(location.mount))),
@@ -529,26 +543,34 @@ impl Test {
     }
 
     /// What the task has where this test looks; for people.
-    fn actual(&self, view: &View<'_>, attempts: u32) -> String {
-        let none = || "none".to_owned();
+    fn actual(&self, view: &View<'_>, attempts: u32) -> SmolStr {
+        let none = || SmolStr::new_static("none");
         match self {
-            Self::Server(_) => view.server.to_string(),
-            Self::Kind(_) => view.kind.to_string(),
-            Self::State(_) => view.task.state.to_string(),
-            Self::Class(_) => view.class().to_string(),
-            Self::Text(field, _) => view.text(*field).to_owned(),
-            Self::Path(field, _) => view.path(*field).unwrap_or_else(none),
-            Self::Mount(side, _) => {
-                view.location(*side).map_or_else(none, |place| bare_mount(place.mount).to_owned())
+            Self::Server(_) => view.server.as_str().into(),
+            Self::Kind(_) => view.kind.as_str().into(),
+            Self::State(_) => view.task.state.to_smolstr(),
+            Self::Class(_) => view.class().as_str().into(),
+            // Often asked for and long.
+            Self::Text(TextField::Error, _) => {
+                view.of_error.shown.get_or_init(|| view.error().into()).clone()
             }
-            Self::Creator(_) => view.task.creator.to_string(),
+            Self::Text(field, _) => view.text(*field).into(),
+            Self::Path(field, _) => view.path(*field).cloned().unwrap_or_else(none),
+            Self::Mount(side, _) => {
+                view.location(*side).map_or_else(none, |place| bare_mount(place.mount).into())
+            }
+            Self::Creator(_) => SmolStr::new(&*view.task.creator),
             Self::Role(_) => {
                 let roles: Vec<String> = view.task.roles.iter().map(ToString::to_string).collect();
-                roles.join(", ")
+                roles.join(", ").into()
             }
-            Self::Number(NumberField::Size, ..) => format!("{} bytes", view.task.total_bytes),
-            Self::Number(field, ..) => view.number(*field, attempts).to_string(),
-            Self::Span(field, ..) => view.span(*field).map_or_else(none, format_duration),
+            Self::Number(NumberField::Size, ..) => {
+                format_smolstr!("{} bytes", view.task.total_bytes)
+            }
+            Self::Number(field, ..) => view.number(*field, attempts).to_smolstr(),
+            Self::Span(field, ..) => {
+                view.span(*field).map_or_else(none, |span| format_duration(span).into())
+            }
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use regex::Regex;
@@ -11,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use super::backoff::Backoff;
 use super::breaker::BreakerSettings;
 use super::class::{Class, ClassTable};
-use super::needles::Index;
+use super::needles::Filter;
 use super::predicate::{Predicate, Test};
 use super::schedule::{Hours, Schedule};
 use super::task::{RuleName, ServerName, State};
@@ -30,7 +31,7 @@ pub struct RuleSet {
     /// Tells one meaning of the rules from another: the same for files that differ only in form.
     pub revision: String,
     /// Made of the conditions when first asked, which are not to change from then on.
-    pub(crate) index: Index,
+    pub(crate) filter: OnceLock<Arc<Filter>>,
 }
 
 impl RuleSet {
@@ -44,7 +45,13 @@ impl RuleSet {
     /// For each rule whether its condition may hold for a task with this error. Most are ruled out by
     /// one look at the error, whatever their number.
     pub(super) fn in_question(&self, error: &str) -> Vec<bool> {
-        self.index.in_question(&self.rules, error)
+        let filter = self.filter.get_or_init(|| {
+            let rules = self.rules.iter();
+            Arc::new(Filter::new(
+                &rules.map(|rule| rule.condition.error_needles()).collect::<Vec<_>>(),
+            ))
+        });
+        filter.in_question(error)
     }
 }
 

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
+use smol_str::SmolStr;
 
 use super::audit::IntentId;
 use super::backoff::{Backoff, Jitter};
@@ -46,7 +47,7 @@ fn failed(id: &str, ended: i64, error: &str) -> Task {
 }
 
 fn leaf(key: &'static str, test: Test) -> Predicate {
-    Predicate::Leaf(Leaf { key, expected: String::new(), test })
+    Predicate::Leaf(Leaf { key, expected: SmolStr::default(), test })
 }
 
 fn state(state: State) -> Predicate {

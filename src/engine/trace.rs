@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::class::Class;
+use super::class::{Class, Retry};
 use super::predicate::PredicateTrace;
 use super::rule::{Action, Rule};
 use super::task::{Kind, RuleName, State, Task, TaskId};
@@ -267,6 +267,8 @@ pub struct TaskTrace {
     pub error: String,
     /// The class of that error.
     pub class: Option<Class>,
+    /// Whether running it again later is sensible.
+    pub retry: Option<Retry>,
     /// Every rule, in file order.
     pub rules: Vec<RuleTrace>,
 }
@@ -330,6 +332,7 @@ impl TaskTrace {
             state: task.state,
             error: String::new(),
             class: None,
+            retry: None,
             rules: Vec::new(),
         }
     }

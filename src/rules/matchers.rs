@@ -125,7 +125,7 @@ impl Reader<'_> {
                 }
                 _ => {
                     if let Some((test, expected)) = self.leaf(at, nest.negated, sites) {
-                        let leaf = Leaf { key: at.key, expected, test };
+                        let leaf = Leaf { key: at.key, expected: expected.into(), test };
                         sites.leaves.push(Site {
                             leaf: leaf.clone(),
                             key_span: at.key_span,

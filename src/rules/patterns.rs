@@ -39,12 +39,13 @@ impl Weight {
     }
 }
 
-/// Holds that a text is a regular expression, and an affordable one.
-pub(super) fn weigh(text: &str) -> Result<Weight, Fault> {
+/// Holds that a text is a regular expression, and an affordable one. A file may have thousands, so the
+/// parser is used again.
+pub(super) fn weigh(parser: &mut regex_syntax::Parser, text: &str) -> Result<Weight, Fault> {
     if text.len() > LONGEST {
         return Err(too_long(text));
     }
-    let hir = regex_syntax::Parser::new().parse(text).map_err(|error| syntax(text, &error))?;
+    let hir = parser.parse(text).map_err(|error| syntax(text, &error))?;
     let cost = cost(&hir);
     if cost > LARGEST {
         return Err(too_large(text, "the expression grows too large".to_owned()));
@@ -232,6 +233,7 @@ mod tests {
 
     #[test]
     fn points_into_a_broken_expression() {
+        let mut parser = regex_syntax::Parser::new();
         for (text, range) in [
             ("timed? (out", "("),
             ("a)b", ")"),
@@ -241,7 +243,7 @@ mod tests {
             ("a(?=b)", "(?="),
             ("x{3,2}", "{3,2}"),
         ] {
-            let fault = weigh(text).unwrap_err();
+            let fault = weigh(&mut parser, text).unwrap_err();
             let shown = match &text[fault.range.clone()] {
                 // An empty range is the character there.
                 "" => &text[fault.range.start..=fault.range.start],
@@ -250,7 +252,7 @@ mod tests {
             assert_eq!(shown, range, "{text}");
             assert_eq!(fault.code, Code::InvalidRegex);
         }
-        assert!(weigh("(\\w{100}){100}").is_err());
+        assert!(weigh(&mut parser, "(\\w{100}){100}").is_err());
     }
 
     #[test]
@@ -327,7 +329,7 @@ mod tests {
     proptest! {
         #[test]
         fn no_text_panics(text in "\\PC{0,20}") {
-            if let Err(fault) = weigh(&text) {
+            if let Err(fault) = weigh(&mut regex_syntax::Parser::new(), &text) {
                 prop_assert!(text.get(fault.range).is_some());
             }
             if let Err(fault) = glob(&text) {

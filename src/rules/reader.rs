@@ -39,6 +39,7 @@ pub(super) struct Reader<'a> {
     pub(super) classes: BTreeSet<String>,
     /// Secrets in the file itself: where, and what to say when everyone can read it.
     pub(super) literals: Vec<(Span, String)>,
+    parser: regex_syntax::Parser,
     pattern_cost: u64,
     errors: usize,
 }
@@ -248,6 +249,7 @@ impl<'a> Reader<'a> {
             kinds: BTreeSet::new(),
             classes: BTreeSet::new(),
             literals: Vec::new(),
+            parser: regex_syntax::Parser::new(),
             pattern_cost: 0,
             errors,
         }
@@ -568,7 +570,7 @@ impl<'a> Reader<'a> {
                 .help("write the expression in single quotes, where `\\b` stays `\\b`");
         }
         // Weighed before it is compiled: what is compiled must be affordable.
-        match patterns::weigh(text) {
+        match patterns::weigh(&mut self.parser, text) {
             Ok(weight) => self.spend(at, weight.cost).then(|| (text.to_owned(), weight)),
             Err(fault) => {
                 self.fault(at, fault);

@@ -8,6 +8,7 @@ use sha2::{Digest, Sha256};
 use super::Config;
 use super::servers::{AuthConfig, SecretRef};
 use crate::engine::predicate::{Leaf, Predicate, Test};
+use crate::engine::rule::Rule;
 use crate::engine::task::Kind;
 
 /// Twelve hex digits that change when the meaning of the file does. Secrets have no part in it.
@@ -27,7 +28,21 @@ pub(super) fn revision(config: &Config, classes: &str) -> String {
     let _ = writeln!(text, "listen {listen:?}");
     let _ = writeln!(text, "retention {:?}", config.retention);
     let _ = writeln!(text, "classes {classes}");
+    // Mostly the same for many rules in a row.
+    let mut before: Option<(&Rule, [String; 3])> = None;
     for rule in &rules.rules {
+        let alike = before.take().filter(|(other, _)| {
+            (&other.backoff, &other.limits, &other.breaker)
+                == (&rule.backoff, &rule.limits, &rule.breaker)
+        });
+        let (_, [backoff, limits, breaker]) = before.insert(alike.unwrap_or_else(|| {
+            let shown = [
+                format!("{:?}", rule.backoff),
+                format!("{:?}", rule.limits),
+                format!("{:?}", rule.breaker),
+            ];
+            (rule, shown)
+        }));
         let schedule = rule.schedule.as_ref().map(|schedule| {
             let fields: Vec<&str> = schedule.text.split_whitespace().collect();
             (fields.join(" "), schedule.zone.iana_name().map(str::to_owned), schedule.catch_up)
@@ -38,7 +53,7 @@ pub(super) fn revision(config: &Config, classes: &str) -> String {
             .map(|hours| (hours.windows.clone(), hours.zone.iana_name().map(str::to_owned)));
         let _ = writeln!(
             text,
-            "rule {:?} {} {} {} {} {:?} {:?} {:?} {:?} {:?} {:?} {schedule:?} {hours:?} {:?} {:?}",
+            "rule {:?} {} {} {} {} {:?} {:?} {:?} {:?} {backoff} {:?} {schedule:?} {hours:?} {limits} {breaker}",
             rule.name,
             predicate(&rule.condition),
             rule.action,
@@ -48,10 +63,7 @@ pub(super) fn revision(config: &Config, classes: &str) -> String {
             rule.max_attempts,
             rule.give_up_after,
             rule.on_give_up,
-            rule.backoff,
             rule.retry_after.as_ref().map(regex::Regex::as_str),
-            rule.limits,
-            rule.breaker,
         );
     }
     let digest = Sha256::digest(text.as_bytes());

@@ -441,6 +441,13 @@ impl Builder<'_> {
 
     /// Reports keys given twice, keeping the first, and puts in what `<<` brings.
     fn merge(&mut self, entries: Vec<Entry>) -> Vec<Entry> {
+        // As nearly all maps are.
+        let plain = |at: usize, entry: &Entry| {
+            entry.key != "<<" && entries[..at].iter().all(|before| before.key != entry.key)
+        };
+        if entries.len() <= 16 && entries.iter().enumerate().all(|(at, entry)| plain(at, entry)) {
+            return entries;
+        }
         let mut seen: BTreeMap<String, Span> = BTreeMap::new();
         let mut kept: Vec<Entry> = Vec::with_capacity(entries.len());
         let mut merged: Vec<Entry> = Vec::new();

@@ -249,7 +249,7 @@ fn flatten(predicate: &PredicateTrace, above: &str, out: &mut Vec<PredicateCover
     if !group {
         out.push(PredicateCoverage {
             path,
-            expected: predicate.expected.clone(),
+            expected: predicate.expected.to_string(),
             ever_true: predicate.held,
             ever_false: !predicate.held,
         });
