@@ -194,15 +194,17 @@ async fn a_reload_shows_first_what_the_file_would_have_done() {
 
 /// One request over a bare socket: the code, and the whole answer.
 fn ask(port: u16, head: &str) -> (u16, String) {
-    let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
-    stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
-    write!(stream, "{head}\r\nConnection: close\r\n\r\n").unwrap();
-    let mut answer = String::new();
-    // A listener that is just being replaced breaks off.
-    if stream.read_to_string(&mut answer).is_err() {
-        return (0, answer);
-    }
-    (answer[9..12].parse().unwrap(), answer)
+    let exchange = || -> std::io::Result<String> {
+        let mut stream = TcpStream::connect(("127.0.0.1", port))?;
+        stream.set_read_timeout(Some(Duration::from_secs(10)))?;
+        write!(stream, "{head}\r\nConnection: close\r\n\r\n")?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer)?;
+        Ok(answer)
+    };
+    // A listener that is not there yet, or is just being replaced, refuses or breaks off.
+    let answer = exchange().unwrap_or_else(|error| error.to_string());
+    (answer.get(9..12).and_then(|code| code.parse().ok()).unwrap_or(0), answer)
 }
 
 /// Has Prometheus' own tool judge names and texts, where it is installed. It reads the older format,

@@ -354,6 +354,12 @@ async fn a_running_daemon_is_seen_and_left_alone() {
     let found = doctor(&home);
     assert_eq!(found.ran.code, Some(0), "{}", found.ran.out);
     found.says("state", "ok: ", &[&format!("running daemon, process {}", daemon.id())]);
+    // What a service is given, root's shell is not: no fault of the daemon.
+    let mut command = home.taskwarden(&["doctor"]);
+    command.env_remove("SANDBOX_TOKEN_OPENLIST");
+    let ran = run(command);
+    assert_eq!(ran.code, Some(0), "{}", ran.out);
+    assert!(ran.out.contains("warn  token     the environment variable SANDBOX_TOKEN_OPENLIST is not here; the running daemon has its own"), "{}", ran.out);
     daemon.terminate().await;
     doctor(&home).says("state", "ok: ", &["can be written; no daemon runs"]);
 }

@@ -14,6 +14,7 @@ use super::{Common, Exit, Failure, Format, paths, runtime, screen};
 use crate::ambient::Clock;
 use crate::engine::task::ServerName;
 use crate::engine::text::{plural, printable};
+use crate::store::{Lock, lock_of};
 
 /// Look for what keeps the daemon from its work: servers, tokens, rights, clocks, the state folder
 ///
@@ -158,6 +159,7 @@ pub(super) fn run(common: &Common, _: &DoctorArgs) -> Result<Exit, Failure> {
     findings.tell(&here::unit());
     if let Some(config) = config {
         let candidates = candidates(&config);
+        let daemon_runs = matches!(lock_of(&state_dir), Ok(Lock::Held(_)));
         let runtime = runtime()?;
         for server in &config.servers {
             findings.title(&format!("\nserver {} ({})", server.name, printable(&server.url)));
@@ -165,7 +167,12 @@ pub(super) fn run(common: &Common, _: &DoctorArgs) -> Result<Exit, Failure> {
                 findings.tell(&Line { server: Some(server.name.clone()), ..line });
             };
             here::given_up(server, &kept).into_iter().for_each(&mut tell);
-            let asked = server::Examination { server, config: &config, candidates: &candidates };
+            let asked = server::Examination {
+                server,
+                config: &config,
+                candidates: &candidates,
+                daemon_runs,
+            };
             runtime.block_on(asked.run(&kept, &clock, &mut tell));
         }
     }

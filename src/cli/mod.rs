@@ -56,7 +56,8 @@ pub struct Common {
     /// config folder]
     #[arg(short, long, global = true, value_name = "FILE")]
     pub config: Option<PathBuf>,
-    /// Where the daemon keeps its memory [default: `$STATE_DIRECTORY`, then the user's state folder]
+    /// Where the daemon keeps its memory [default: `$STATE_DIRECTORY`, the user's state folder, and, but
+    /// for `run`, the system's]
     #[arg(long, global = true, value_name = "DIR")]
     pub state_dir: Option<PathBuf>,
     /// How results are printed; `json` is one object a line

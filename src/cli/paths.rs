@@ -10,6 +10,9 @@ use crate::daemon::rules_files::{self, RulesFiles};
 use crate::engine::text::plural;
 use crate::rules::{Config, Severity};
 
+/// Where the unit of the package keeps it; only the daemon's user and root see into it.
+const SYSTEM_STATE: &str = "/var/lib/taskwarden";
+
 fn variable(name: &str) -> Option<PathBuf> {
     env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from)
 }
@@ -48,12 +51,26 @@ pub fn config_path(common: &Common) -> Result<PathBuf, Failure> {
     ))
 }
 
-/// The state folder: `--state-dir`, `$STATE_DIRECTORY`, the user's state folder.
+/// The state folder to look into: that of a daemon that this user would start, and, where there is
+/// none, that of the system's.
 ///
 /// # Errors
 ///
 /// When not even the home folder is known.
 pub fn state_dir(common: &Common) -> Result<PathBuf, Failure> {
+    let own = own_state_dir(common)?;
+    let system = PathBuf::from(SYSTEM_STATE);
+    let named = common.state_dir.is_some() || variable("STATE_DIRECTORY").is_some();
+    Ok(if !named && !own.exists() && system.exists() { system } else { own })
+}
+
+/// The state folder of a daemon that is started: `--state-dir`, `$STATE_DIRECTORY`, the user's state
+/// folder.
+///
+/// # Errors
+///
+/// When not even the home folder is known.
+pub fn own_state_dir(common: &Common) -> Result<PathBuf, Failure> {
     if let Some(dir) = &common.state_dir {
         return Ok(dir.clone());
     }

@@ -35,7 +35,7 @@ pub struct RunArgs {
 pub(super) fn run(common: &Common, args: &RunArgs) -> Result<Exit, Failure> {
     let (files, config) = paths::load_rules(common)?;
     let options = Options {
-        state_dir: paths::state_dir(common)?,
+        state_dir: paths::own_state_dir(common)?,
         dry_run: args.dry_run,
         clock: Clock::system(),
         sink: Sink::log(),

@@ -52,6 +52,8 @@ pub struct Memory {
     lists: BTreeMap<Kind, Folded>,
     /// The tasks with an action that waits to be judged, and maybe some that had one; not stored.
     judging: BTreeMap<Kind, BTreeSet<TaskId>>,
+    /// Kinds of which something is remembered and that the server does not have, since when; not stored.
+    lost: BTreeMap<Kind, Timestamp>,
     /// When a look was last taken in by this process; not stored.
     folded: Option<Timestamp>,
     dirty: Dirty,
@@ -516,6 +518,7 @@ impl Memory {
             lists: BTreeMap::new(),
             judging: BTreeMap::new(),
             heard: BTreeSet::new(),
+            lost: BTreeMap::new(),
             folded: None,
             dirty: Dirty::default(),
         }
@@ -675,6 +678,7 @@ impl Memory {
             self.judge_whole_kind(kind, tasks, now, &mut judgements);
         }
         if swept {
+            self.forget_lost_kinds(snapshot, now, &mut judgements);
             self.forget_old_names(snapshot, now);
         }
         judgements
@@ -885,8 +889,48 @@ impl Memory {
                 self.dirty.rules.insert(rule.clone());
             }
         }
-        for looked in self.looked.values_mut() {
-            change(looked);
+        for moment in self.looked.values_mut().chain(self.lost.values_mut()) {
+            change(moment);
+        }
+    }
+
+    /// What is remembered of a kind goes once the server has not had it for as long as a task's memory
+    /// outlives the task.
+    fn forget_lost_kinds(
+        &mut self,
+        snapshot: &Snapshot,
+        now: Timestamp,
+        judgements: &mut Vec<Judgement>,
+    ) {
+        let there =
+            |kind: &Kind| snapshot.kinds.contains_key(kind) || snapshot.unread.contains_key(kind);
+        self.lost.retain(|kind, _| !there(kind));
+        for kind in self.tasks.keys().filter(|kind| !there(kind)) {
+            self.lost.entry(kind.clone()).or_insert(now);
+        }
+        let old = |since: &Timestamp| now.duration_since(*since) > KEEP_GONE;
+        let old: Vec<Kind> = self
+            .lost
+            .iter()
+            .filter(|(_, since)| old(since))
+            .map(|(kind, _)| kind.clone())
+            .collect();
+        for kind in old {
+            let ids: Vec<TaskId> =
+                self.tasks.get(&kind).into_iter().flatten().map(|(id, _)| id.clone()).collect();
+            for id in &ids {
+                let verdict = Verdict::new(Outcome::Unknown, "the server lost its kind", true);
+                self.close(&kind, id, verdict, now, judgements);
+                self.dirty.note(&kind, id);
+            }
+            self.tasks.remove(&kind);
+            let of_it = |subject: &&Subject| match subject {
+                Subject::Task(of, _) | Subject::Name(of, _) => *of == kind,
+            };
+            let subjects: Vec<Subject> = self.progress.keys().filter(of_it).cloned().collect();
+            for subject in &subjects {
+                self.forget_progress(subject);
+            }
         }
     }
 

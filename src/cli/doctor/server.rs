@@ -20,6 +20,8 @@ pub(super) struct Examination<'a> {
     pub(super) server: &'a ServerConfig,
     pub(super) config: &'a Config,
     pub(super) candidates: &'a [Kind],
+    /// Whether a daemon works with the state folder.
+    pub(super) daemon_runs: bool,
 }
 
 impl Examination<'_> {
@@ -66,6 +68,19 @@ impl Examination<'_> {
 
     fn no_client(&self, error: &StartError) -> Line {
         let line = match error {
+            StartError::Secret {
+                cause: cause @ (SecretError::Unset(_) | SecretError::NoCredentials(_)),
+                ..
+            } if self.daemon_runs => {
+                let what = match cause {
+                    SecretError::NoCredentials(name) => format!("the credential {name}"),
+                    cause => secret(cause).detail.replace(" is not set", ""),
+                };
+                let detail = format!("{what} is not here; the running daemon has its own");
+                let fix = "run doctor with what the service is given, such as `set -a; . \
+                           /etc/taskwarden/environment` before it, to have the server asked too";
+                return Line::warn("token", detail, fix);
+            }
             StartError::Secret { cause, .. } => secret(cause),
             StartError::Client { cause, .. } => {
                 let fix = format!("correct server `{}` in the rules file", self.server.name);

@@ -5,6 +5,7 @@ use std::str::FromStr as _;
 use croner::Cron;
 use jiff::tz::TimeZone;
 
+use super::super::audit::Outcome;
 use super::super::decide::{Planned, recheck};
 use super::super::memory::Changes;
 use super::super::order::{DeadFilter, Order};
@@ -1134,4 +1135,53 @@ fn a_second_look_that_shows_anything_else_drops_the_action() {
         let told = look(retry, fresh.as_ref()).unwrap_err();
         assert!(told.contains(why), "{told}");
     }
+}
+
+#[test]
+fn what_is_remembered_of_a_kind_that_a_server_lost_goes_in_time_and_not_before() {
+    const DAY: i64 = 24 * 3600;
+    let mut world = World::new(vec![retry("r")]);
+    world.tick(0, &[failed("a", 0, "x")], &Answer::Accepted);
+    world.tick(100, &[failed("a", 0, "x")], &Answer::Accepted);
+    world.tick(400, &[failed("a", 120, "x"), failed("b", 390, "x")], &lost());
+    let remembered = |world: &World| (world.memory.tasks.len(), world.memory.progress.len());
+    let before = remembered(&world);
+    assert_eq!(before.0, 1);
+    assert!(before.1 > 0, "{}", world.log);
+    let without = |world: &mut World, seconds, unread: bool| {
+        let why = [(Kind::Copy, "502".to_owned())];
+        let snapshot = Snapshot {
+            server: "home".into(),
+            flavour: Flavour::OpenList,
+            skew: SignedDuration::ZERO,
+            kinds: BTreeMap::from([(Kind::Upload, Vec::new())]),
+            unread: why.into_iter().filter(|_| unread).collect(),
+        };
+        world.memory.fold(&snapshot, at(seconds))
+    };
+    // A kind that cannot be read is there; one that was away for some days is remembered as ever.
+    for day in 1..30 {
+        assert!(without(&mut world, day * DAY, true).is_empty());
+    }
+    for day in 30..37 {
+        without(&mut world, day * DAY, false);
+    }
+    assert_eq!(remembered(&world).1, before.1);
+    without(&mut world, 37 * DAY, true);
+    for day in 38..45 {
+        assert!(without(&mut world, day * DAY, false).is_empty(), "{day}");
+    }
+    assert_eq!(remembered(&world).1, before.1);
+    let _ = world.memory.changes();
+    // Gone for good: nothing of it stays, and what waited to be judged is told to be unknown.
+    let judged = without(&mut world, 46 * DAY, false);
+    assert!(judged.iter().all(|judgement| judgement.outcome == Outcome::Unknown));
+    assert_eq!(judged.len(), 1);
+    assert!(!world.memory.tasks.contains_key(&Kind::Copy));
+    assert_eq!(world.memory.progress.len(), 0);
+    let changes = world.memory.changes();
+    assert_eq!(changes.tasks.len(), 2);
+    assert!(changes.tasks.iter().all(|(_, _, task)| task.is_none()));
+    assert!(!changes.progress.is_empty());
+    assert!(changes.progress.iter().all(|(_, _, progress)| progress.is_none()));
 }
