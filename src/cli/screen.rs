@@ -3,17 +3,22 @@
 use std::io::{IsTerminal as _, Write as _};
 
 use super::{Common, When};
+use crate::engine::text::inert_json;
 
 /// Prints a line of data. A reader that went away ends the command quietly; data that cannot be
 /// written for another reason, such as a full disk, ends it with an error.
+///
+/// Texts of servers are made fit to be shown before, in words and in JSON alike; this does so again
+/// to what JSON leaves as it is.
 pub fn print(line: &str) {
-    printed(writeln!(std::io::stdout().lock(), "{line}"));
+    printed(writeln!(std::io::stdout().lock(), "{}", inert_json(line)));
 }
 
 /// Prints lines of data that end as they are to end.
 pub fn print_lines(lines: &[u8]) {
     let mut out = std::io::stdout().lock();
-    printed(out.write_all(lines).and_then(|()| out.flush()));
+    let lines = String::from_utf8_lossy(lines);
+    printed(out.write_all(inert_json(&lines).as_bytes()).and_then(|()| out.flush()));
 }
 
 #[allow(clippy::exit, reason = "`taskwarden audit | head` must end like any filter")]
@@ -29,7 +34,7 @@ fn printed(result: std::io::Result<()>) {
 
 /// Prints a line of talk.
 pub fn say(line: &str) {
-    let _ = writeln!(std::io::stderr().lock(), "{line}");
+    let _ = writeln!(std::io::stderr().lock(), "{}", inert_json(line));
 }
 
 /// Whether data is to be coloured.

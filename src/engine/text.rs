@@ -3,6 +3,7 @@
 //! Matchers never see these forms: a rule matches what the server wrote.
 
 use std::borrow::Cow;
+use std::fmt::Write as _;
 
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
@@ -32,6 +33,27 @@ pub fn printable(text: &str) -> Cow<'_, str> {
             '\n' | '\r' | '\t' => out.extend(c.escape_default()),
             c if disturbs(c) => out.extend(c.escape_unicode()),
             c => out.push(c),
+        }
+    }
+    Cow::Owned(out)
+}
+
+/// JSON in which what could disturb the terminal that it is shown on, and what JSON itself leaves as it is,
+/// is written as JSON escapes it, so that it means the same.
+#[must_use]
+pub fn inert_json(json: &str) -> Cow<'_, str> {
+    let disturbs = |c: char| !c.is_ascii_control() && disturbs(c) || c == '\u{7f}';
+    let Some(first) = json.find(disturbs) else {
+        return Cow::Borrowed(json);
+    };
+    let mut out = String::with_capacity(json.len() + 16);
+    out.push_str(&json[..first]);
+    for c in json[first..].chars() {
+        if disturbs(c) {
+            // All of them have four digits at most.
+            let _ = write!(out, "\\u{:04x}", u32::from(c));
+        } else {
+            out.push(c);
         }
     }
     Cow::Owned(out)
