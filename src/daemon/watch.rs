@@ -319,7 +319,7 @@ impl Watch {
         let tick = Tick { now, seed: self.seed };
         let decision = self.sleepers.decide(&rules, &self.memory, &snapshot, tick);
         let decided = !judgements.is_empty() || decision.does_something();
-        let seen = self.observer.look(&snapshot, &self.memory, now, decided);
+        let seen = self.observer.look(&snapshot, &self.memory, now, (decided, &decision.actions));
         self.unwritten.note_seen(seen);
         let tasks = standing::tasks(&snapshot);
         self.unwritten.note_queue(self.sampler.sample(now, Some(&tasks)));

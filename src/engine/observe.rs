@@ -9,6 +9,7 @@ use std::sync::Arc;
 use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 
+use super::decide::Planned;
 use super::memory::{Memory, Snapshot};
 use super::task::{Flavour, Kind, ServerName, State, Task, TaskId};
 
@@ -27,6 +28,9 @@ pub struct Look {
     pub skew: SignedDuration,
     /// The kinds that could not be read.
     pub unread: BTreeSet<Kind>,
+    /// The kinds that the server did not seem to have, though it lists tasks of them at other times: a
+    /// process that has just begun may not find them.
+    pub absent: BTreeSet<Kind>,
     /// What was seen.
     pub seen: Vec<Observation>,
 }
@@ -110,7 +114,7 @@ struct Mark {
 #[derive(Debug, Default)]
 pub struct Observer {
     marks: BTreeMap<Kind, HashMap<TaskId, Mark>>,
-    header: Option<(Flavour, SignedDuration, BTreeSet<Kind>)>,
+    header: Option<(Flavour, SignedDuration, BTreeSet<Kind>, BTreeSet<Kind>)>,
     last: Option<Timestamp>,
     away: bool,
 }
@@ -141,14 +145,19 @@ impl Observer {
 
     /// What a look shows that was not written down yet. `memory` has taken the look in already.
     /// `None` when nothing is new; `decided` is whether something was decided or judged, which makes
-    /// it worth a row too.
+    /// it worth a row too. Of a task that is acted on, it is written down since when its progress has
+    /// not moved, however short that is.
     pub fn look(
         &mut self,
         snapshot: &Snapshot,
         memory: &Memory,
         now: Timestamp,
-        decided: bool,
+        (decided, actions): (bool, &[Planned]),
     ) -> Option<Look> {
+        let acted: HashSet<(&Kind, &TaskId)> = actions
+            .iter()
+            .filter_map(|planned| Some((&planned.kind, &planned.task.as_ref()?.id)))
+            .collect();
         let mut seen = Vec::new();
         for (kind, tasks) in &snapshot.kinds {
             let marks = self.marks.entry(kind.clone()).or_default();
@@ -157,7 +166,12 @@ impl Observer {
                     .then(|| memory.task(kind, &task.id))
                     .flatten()
                     .map(|memory| memory.progress_at)
-                    .filter(|since| now.duration_since(*since) >= STILL);
+                    .filter(|since| {
+                        let noted = || marks.get(&task.id).and_then(|mark| mark.still_since);
+                        now.duration_since(*since) >= STILL
+                            || acted.contains(&(kind, &task.id))
+                            || noted() == Some(*since)
+                    });
                 let mark = Mark { form: form(task), still_since };
                 if marks.get(&task.id) != Some(&mark) {
                     marks.insert(task.id.clone(), mark);
@@ -182,7 +196,11 @@ impl Observer {
             }
         }
         let unread: BTreeSet<Kind> = snapshot.unread.keys().cloned().collect();
-        let header = (snapshot.flavour, snapshot.skew, unread.clone());
+        let known = self.marks.iter().filter(|(_, marks)| !marks.is_empty()).map(|(kind, _)| kind);
+        let is_absent =
+            |kind: &&Kind| !snapshot.kinds.contains_key(*kind) && !unread.contains(*kind);
+        let absent: BTreeSet<Kind> = known.filter(is_absent).cloned().collect();
+        let header = (snapshot.flavour, snapshot.skew, unread.clone(), absent.clone());
         let after = match (self.last.replace(now), std::mem::take(&mut self.away)) {
             (None, _) => After::Start,
             (Some(at), true) => After::Away(at),
@@ -200,6 +218,7 @@ impl Observer {
             flavour: snapshot.flavour,
             skew: snapshot.skew,
             unread,
+            absent,
             seen,
         })
     }
@@ -273,7 +292,7 @@ mod tests {
                 unread: BTreeMap::new(),
             };
             self.memory.fold(&snapshot, at(self.second));
-            self.observer.look(&snapshot, &self.memory, at(self.second), false)
+            self.observer.look(&snapshot, &self.memory, at(self.second), (false, &[]))
         }
     }
 

@@ -79,7 +79,7 @@ pub struct Settings {
     pub poll: SignedDuration,
     /// How long a call without an answer may still be carried out.
     pub settles: SignedDuration,
-    /// From when on the rules decide; before it, what was really done is taken over.
+    /// From when on the rules act; before it, they look on at what was really done.
     pub from: Timestamp,
     /// How often all tasks are looked at: [`WHOLE_EVERY`], or always with zero, which comes to the
     /// same and takes longer.
@@ -103,6 +103,8 @@ pub struct Replay<'r> {
     shown: Snapshot,
     /// Running tasks, with the moment since when their progress does not move, if it does not.
     running: BTreeMap<Key, Option<Timestamp>>,
+    /// Kinds that the server did not seem to have at the last recorded look.
+    absent: BTreeSet<Kind>,
     /// Tasks that are not shown as they really were.
     apart: HashMap<Key, Apart>,
     /// Tasks of which history cannot tell what would have become.
@@ -153,6 +155,7 @@ impl<'r> Replay<'r> {
                 unread: BTreeMap::new(),
             },
             running: BTreeMap::new(),
+            absent: BTreeSet::new(),
             apart: HashMap::new(),
             uncertain: BTreeSet::new(),
             places: HashMap::new(),
@@ -180,7 +183,8 @@ impl<'r> Replay<'r> {
     /// whether that next one is of another process.
     pub fn look(&mut self, look: Look, rows: &[AuditRow], cut_short: bool) {
         self.pass_time(&look);
-        let Look { time, flavour, skew, unread, seen, .. } = look;
+        let Look { time, flavour, skew, unread, absent, seen, .. } = look;
+        self.absent = absent;
         (self.shown.flavour, self.shown.skew) = (flavour, skew);
         let why = "could not be read";
         self.shown.unread = unread.into_iter().map(|kind| (kind, why.to_owned())).collect();
@@ -267,16 +271,16 @@ impl<'r> Replay<'r> {
 
     /// One look as the daemon takes it.
     fn tick(&mut self, now: Timestamp, real: Option<(&[AuditRow], bool)>) {
-        let absent: Vec<Kind> = self.shown.unread.keys().cloned().collect();
-        let unread: Vec<(Kind, Vec<Arc<Task>>)> =
-            absent.into_iter().filter_map(|kind| self.shown.kinds.remove_entry(&kind)).collect();
-        let whole = !unread.is_empty()
+        let hidden: Vec<Kind> = self.shown.unread.keys().chain(&self.absent).cloned().collect();
+        let hidden: Vec<(Kind, Vec<Arc<Task>>)> =
+            hidden.into_iter().filter_map(|kind| self.shown.kinds.remove_entry(&kind)).collect();
+        let whole = !hidden.is_empty()
             || self.whole_at.is_none_or(|at| now.duration_since(at) >= self.settings.whole_every);
         let changed = std::mem::take(&mut self.changed);
         if whole {
             self.memory.fold(&self.shown, now);
             // What was left out is looked at whole when it can be read again.
-            self.whole_at = unread.is_empty().then_some(now);
+            self.whole_at = hidden.is_empty().then_some(now);
         } else {
             let part: Vec<(&Kind, &TaskId, Option<&Task>)> = changed
                 .union(&self.judging)
@@ -311,37 +315,34 @@ impl<'r> Replay<'r> {
             row.mode == Mode::Live && action(row).is_some_and(|a| a.effect() != Effect::None)
         };
         let mut left: Vec<&AuditRow> = rows.iter().filter(done).collect();
-        if now >= self.settings.from {
-            let tick = Tick { now, seed: self.settings.seed };
-            let decision = if whole || !self.decided || self.needs_whole(now) {
-                decide(self.rules, &self.memory, &self.shown, tick)
-            } else {
-                let part: Vec<(&Kind, &Task)> = self
-                    .awake
-                    .iter()
-                    .filter_map(|key| Some((&key.0, self.listed(key)?.as_ref())))
-                    .collect();
-                decide_part(self.rules, &self.memory, &self.shown, tick, &part)
-            };
-            self.decided = true;
-            self.memory.absorb(decision.memory.clone());
-            self.fall_asleep(&decision);
-            // A call that went wrong ends the acting of a look, and what was left comes later.
-            let cut_short =
-                cut_short || left.iter().any(|row| self.settings.troubles.contains_key(&row.id));
-            self.carry_out(&decision, &mut left, cut_short, now);
-            self.note_due(&decision, now);
+        let tick = Tick { now, seed: self.settings.seed };
+        let decision = if whole || !self.decided || self.needs_whole(now) {
+            decide(self.rules, &self.memory, &self.shown, tick)
         } else {
-            for row in rows {
-                self.take_over(row);
-            }
-            left.clear();
-        }
+            let part: Vec<(&Kind, &Task)> = self
+                .awake
+                .iter()
+                .filter_map(|key| Some((&key.0, self.listed(key)?.as_ref())))
+                .collect();
+            decide_part(self.rules, &self.memory, &self.shown, tick, &part)
+        };
+        self.decided = true;
+        self.memory.absorb(decision.memory.clone());
+        self.fall_asleep(&decision);
+        // A call that went wrong ends the acting of a look, and what was left comes later.
+        let cut_short =
+            cut_short || left.iter().any(|row| self.settings.troubles.contains_key(&row.id));
+        self.carry_out(&decision, &mut left, cut_short, now);
+        self.note_due(&decision, now);
         for row in left {
-            self.diverge(row);
+            if now < self.settings.from {
+                self.take_over(row);
+            } else {
+                self.diverge(row);
+            }
         }
         self.memory.saved();
-        self.shown.kinds.extend(unread);
+        self.shown.kinds.extend(hidden);
     }
 
     /// Whether rules look at more than single tasks: those that count by name, and those that are
@@ -448,6 +449,9 @@ impl<'r> Replay<'r> {
     ) {
         for give_up in &decision.give_ups {
             let key = (give_up.kind.clone(), give_up.task.id.clone());
+            if now < self.settings.from {
+                continue;
+            }
             self.deeds.push(Deed {
                 time: now,
                 server: self.settings.server.clone(),
@@ -476,6 +480,11 @@ impl<'r> Replay<'r> {
                 if let Some(target) = &planned.task {
                     self.rejoin(&planned.kind, &target.id);
                 }
+            } else if now < self.settings.from {
+                // It was not sent, and so tells a breaker nothing.
+                if let Some(target) = &planned.task {
+                    self.memory.recall(&target.id, now);
+                }
             } else if !cut_short {
                 self.note_deed(planned, now);
                 self.intents -= 1;
@@ -486,6 +495,9 @@ impl<'r> Replay<'r> {
     }
 
     fn note_deed(&mut self, planned: &Planned, time: Timestamp) {
+        if time < self.settings.from {
+            return;
+        }
         let task = planned.task.as_ref();
         let uncertain = match task {
             Some(task) => self.uncertain.contains(&(planned.kind.clone(), task.id.clone())),
@@ -617,7 +629,7 @@ impl<'r> Replay<'r> {
         }
     }
 
-    /// Takes over what was really done before the rules decide.
+    /// Takes over what was really done before the rules act, and what they would not have done.
     fn take_over(&mut self, row: &AuditRow) {
         let (Some(rule), Some(kind)) = (&row.rule, &row.kind) else { return };
         let Some(action) = action(row) else { return };

@@ -1,5 +1,6 @@
 //! Calls that go wrong on the way.
 
+use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -82,7 +83,8 @@ pub struct FaultPlan {
     pub only: Option<Only>,
     /// Before or after the operation; either, by the seed, without it.
     pub phase: Option<Phase>,
-    /// Repeats the same draws.
+    /// Repeats the same draws: for each path by itself, so that the order in which requests that are
+    /// made at once arrive makes no difference.
     pub seed: u64,
 }
 
@@ -100,7 +102,7 @@ impl fmt::Debug for FaultPlan {
 /// The faults that are set on a sandbox.
 #[derive(Default)]
 pub struct Faults {
-    plan: Option<(FaultPlan, Rng)>,
+    plan: Option<(FaultPlan, HashMap<String, Rng>)>,
     next: Vec<(Only, Fault, Phase)>,
 }
 
@@ -113,8 +115,7 @@ impl fmt::Debug for Faults {
 impl Faults {
     /// From now on, requests go wrong at random.
     pub fn plan(&mut self, plan: FaultPlan) {
-        let rng = Rng::new(plan.seed);
-        self.plan = Some((plan, rng));
+        self.plan = Some((plan, HashMap::new()));
     }
 
     /// The next request that `only` picks goes wrong, once. [`Fault::Truncate`],
@@ -144,7 +145,11 @@ impl Faults {
             let phase = fault.phase(Some(phase), &mut Rng::new(0));
             return Some((fault, phase));
         }
-        let (plan, rng) = self.plan.as_mut()?;
+        let (plan, draws) = self.plan.as_mut()?;
+        let rng = draws.entry(line.path.clone()).or_insert_with(|| {
+            let mix = |seed: u64, byte| (seed ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
+            Rng::new(line.path.bytes().fold(plan.seed, mix))
+        });
         if plan.only.as_ref().is_some_and(|only| !only(line)) || !rng.chance(plan.rate) {
             return None;
         }

@@ -27,8 +27,8 @@ struct About {
 /// Writes down what was seen.
 pub(super) fn write(connection: &Connection, looks: &[Look]) -> Result<(), Cause> {
     let mut put = connection.prepare_cached(
-        "INSERT INTO look (server, time, before, away, flavour, skew, unread) \
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+        "INSERT INTO look (server, time, before, away, flavour, skew, unread, absent) \
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
     )?;
     for look in looks {
         let (before, away) = match look.after {
@@ -45,6 +45,7 @@ pub(super) fn write(connection: &Connection, looks: &[Look]) -> Result<(), Cause
             serde_json::to_string(&look.flavour)?,
             skew,
             serde_json::to_string(&look.unread)?,
+            serde_json::to_string(&look.absent)?,
         ])?;
         let number = connection.last_insert_rowid();
         for seen in &look.seen {
@@ -118,14 +119,13 @@ fn write_one(
 
 /// Lets go of how a task was seen at a look that is kept for that only.
 fn replace_kept(connection: &Connection, look: i64, task: i64) -> Result<(), Cause> {
-    connection
-        .prepare_cached(
-            "DELETE FROM observation WHERE task = ?1 AND look < ?2 \
-             AND look IN (SELECT number FROM look WHERE kept)",
-        )?
-        .execute((task, look))?;
+    connection.prepare_cached(REPLACE_KEPT)?.execute((task, look))?;
     Ok(())
 }
+
+/// With `look IN (SELECT ...)` it would go through all looks for each row that is written.
+pub(super) const REPLACE_KEPT: &str = "DELETE FROM observation WHERE task = ?1 AND look < ?2 \
+     AND EXISTS (SELECT 1 FROM look WHERE number = observation.look AND kept)";
 
 /// The number of a text, which is written down if it was not yet.
 fn text(connection: &Connection, text: &str) -> Result<Option<i64>, Cause> {
@@ -181,7 +181,7 @@ pub struct LookFilter {
 }
 
 const COLUMNS: &str = "look.number, look.server, look.time, look.before, look.away, look.flavour, \
-     look.skew, look.unread, seen_task.kind, seen_task.id, seen_task.about, observation.state, \
+     look.skew, look.unread, look.absent, seen_task.kind, seen_task.id, seen_task.about, observation.state, \
      observation.started, observation.ended, observation.progress, observation.bytes, \
      error.text, status.text, observation.still_since, observation.task";
 
@@ -245,7 +245,7 @@ impl Reader {
                     current = Some((number, look(row).map_err(wrong)?));
                 }
                 if let Some((_, look)) = &mut current
-                    && let Some(seen) = observation(row, 8, &mut abouts).map_err(wrong)?
+                    && let Some(seen) = observation(row, 9, &mut abouts).map_err(wrong)?
                 {
                     look.seen.push(seen);
                 }
@@ -278,7 +278,7 @@ impl Reader {
             let (mut seen, mut abouts) = (Vec::new(), BTreeMap::new());
             while let Some(row) = rows.next()? {
                 let key = || row.get::<_, i64>(0).unwrap_or_default().to_string();
-                let one = observation(row, 8, &mut abouts);
+                let one = observation(row, 9, &mut abouts);
                 abouts.clear();
                 seen.extend(one.map_err(|source| Cause::Row {
                     table: "look",
@@ -311,7 +311,7 @@ impl Reader {
             let mut statement = self.connection.prepare_cached(&sql)?;
             let mut rows = statement.query((server.as_str(), kind.as_str(), id.as_str(), look))?;
             let Some(row) = rows.next()? else { return Ok(None) };
-            let seen = observation(row, 8, &mut BTreeMap::new());
+            let seen = observation(row, 9, &mut BTreeMap::new());
             let wrong = |source| Cause::Row { table: "look", key: look.to_string(), source };
             Ok(seen.map_err(wrong)?.and_then(|seen| seen.task))
         };
@@ -383,6 +383,7 @@ fn look(row: &Row<'_>) -> Result<Look, Fault> {
         flavour: serde_json::from_str::<Flavour>(row.get_ref(5)?.as_str()?)?,
         skew: SignedDuration::from_millis(row.get(6)?),
         unread: serde_json::from_str(row.get_ref(7)?.as_str()?)?,
+        absent: serde_json::from_str(row.get_ref(8)?.as_str()?)?,
         seen: Vec::new(),
     })
 }

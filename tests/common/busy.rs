@@ -150,6 +150,7 @@ pub async fn busy_server(state: &Path, transitions: usize) -> (usize, usize) {
             flavour: Flavour::OpenList,
             skew: SignedDuration::ZERO,
             unread: [].into(),
+            absent: [].into(),
             seen,
         });
         if batch.looks.len() == 2000 || seen_in_all >= transitions {

@@ -5,6 +5,7 @@
 #![allow(clippy::format_push_string, reason = "a test has time")]
 
 pub mod busy;
+pub mod past;
 pub mod process;
 
 use std::path::Path;

@@ -30,6 +30,7 @@ fn look(second: i64, seen: Vec<Observation>) -> Look {
         flavour: Flavour::OpenList,
         skew: SignedDuration::from_millis(2500),
         unread: [Kind::Move].into(),
+        absent: [Kind::Move].into(),
         seen,
     }
 }
@@ -126,4 +127,16 @@ async fn old_looks_go_and_how_a_listed_task_is_stays() {
     store.write(rows(vec![row(1), event(2), event(3)])).await.unwrap();
     store.prune(Keep { size: Some(1), ..Keep::default() }).await.unwrap();
     assert_eq!(looks(&dir, &LookFilter::default()).len(), 2);
+}
+
+#[tokio::test]
+async fn to_write_down_what_was_seen_takes_as_long_however_much_was_before() {
+    let dir = TempDir::new().unwrap();
+    drop(Store::open(dir.path()).unwrap());
+    let connection = Connection::open(dir.path().join(DATABASE)).unwrap();
+    let sql = format!("EXPLAIN QUERY PLAN {}", observe::REPLACE_KEPT);
+    let mut plan = connection.prepare(&sql).unwrap();
+    let steps = plan.query_map((1, 2), |row| row.get::<_, String>(3)).unwrap();
+    let steps: Vec<String> = steps.collect::<Result<_, _>>().unwrap();
+    assert!(steps.iter().all(|step| !step.contains("SCAN")), "{steps:?}");
 }

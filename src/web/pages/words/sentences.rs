@@ -169,6 +169,7 @@ const SENTENCES: &[(&str, &str)] = &[
         "the server lost the task's times, so it was restarted, and nothing tells whether the task ran again",
         "服务器丢失了任务的时间，说明它重启过，无从判断任务是否又运行过",
     ),
+    ("the server lost its kind", "服务器已没有这种任务"),
     ("taskwarden ended before the answer came", "应答到达之前 taskwarden 已结束"),
     ("taskwarden ends", "taskwarden 正在结束"),
     ("the second look failed: {}", "第二次读取失败：{0}"),
