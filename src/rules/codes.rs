@@ -4,6 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use super::finding::Severity;
+use super::suggest::nearest;
 
 macro_rules! codes {
     ($($variant:ident $name:literal $severity:ident $title:literal;)*) => {
@@ -165,14 +166,19 @@ impl fmt::Display for Code {
 
 /// The text names no code.
 #[derive(Debug, thiserror::Error)]
-#[error("no finding has the code `{0}`")]
-pub struct UnknownCode(String);
+#[error("no finding has the code `{0}`{1}")]
+pub struct UnknownCode(String, String);
 
 impl FromStr for Code {
     type Err = UnknownCode;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let found = Self::ALL.iter().copied().find(|code| code.as_str() == text);
-        found.ok_or_else(|| UnknownCode(text.to_owned()))
+        found.ok_or_else(|| {
+            let meant = nearest(text, Self::ALL.iter().map(|code| code.as_str()));
+            let meant =
+                meant.map_or_else(String::new, |meant| format!("; did you mean `{meant}`?"));
+            UnknownCode(text.to_owned(), meant)
+        })
     }
 }

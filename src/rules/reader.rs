@@ -200,6 +200,7 @@ impl Place {
             Self::Top => &[
                 (Self::Rule, "it belongs in a rule, or under `defaults:` for all of them"),
                 (Self::Server, "it belongs in a server, under `servers:`"),
+                (Self::TestFile, "it belongs in a file of tests, which `taskwarden test` runs"),
             ],
             Self::Included => &[
                 (Self::Top, "it belongs in the file that includes this one, and holds for all"),

@@ -641,6 +641,10 @@ impl Reader<'_> {
             "pst" | "pdt" => "did you mean `America/Los_Angeles`?".to_owned(),
             "bst" => "did you mean `Europe/London`?".to_owned(),
             "jst" => "did you mean `Asia/Tokyo`?".to_owned(),
+            // The zone is not called after the capital.
+            near if super::suggest::slip_of(near, ["asia/beijing", "beijing"]).is_some() => {
+                "did you mean `Asia/Shanghai`?".to_owned()
+            }
             _ => match city
                 .map(String::as_str)
                 .or_else(|| super::suggest::nearest(text, names.iter().map(String::as_str)))

@@ -59,6 +59,7 @@ pub(super) fn duration(text: &str) -> Result<Duration, Fault> {
         if digits == 0 {
             let message = match rest.chars().next() {
                 Some('-') => "a duration cannot be negative",
+                Some('+') => "a duration has no sign",
                 _ => "a number is missing here",
             };
             return Err(fault(at..at, message, DURATION_HELP));
@@ -382,6 +383,7 @@ mod tests {
             ("1.5h", 1..1),
             ("h", 0..0),
             ("-5s", 0..0),
+            ("+5m", 0..0),
             ("3x", 1..2),
             ("3 months", 2..8),
             ("1h30", 2..4),
