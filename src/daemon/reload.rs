@@ -7,10 +7,11 @@
 //! was written.
 
 use std::collections::BTreeSet;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use notify::{RecursiveMode, Watcher as _};
 use tokio::sync::{Notify, mpsc};
@@ -77,7 +78,26 @@ pub struct FollowedFile {
     away: bool,
     // Dropping it ends the watch.
     watcher: Option<notify::RecommendedWatcher>,
-    watched: Vec<PathBuf>,
+    watched: Vec<Watched>,
+}
+
+/// A folder that is watched, and which one it was.
+#[derive(PartialEq)]
+struct Watched {
+    path: PathBuf,
+    /// Its device and number, and when it was made, since numbers are given out again; `None` where
+    /// that is not to be had.
+    identity: Option<(u64, u64, SystemTime)>,
+}
+
+impl Watched {
+    fn now(path: PathBuf) -> Self {
+        let identity = std::fs::metadata(&path).and_then(|about| {
+            let made = about.created()?;
+            Ok((about.dev(), about.ino(), made))
+        });
+        Self { path, identity: identity.ok() }
+    }
 }
 
 impl FollowedFile {
@@ -197,13 +217,19 @@ impl FollowedFile {
             if folder.as_os_str().is_empty() { PathBuf::from(".") } else { folder }
         };
         let wanted: BTreeSet<PathBuf> = wanted.into_iter().map(there).collect();
+        let wanted: Vec<Watched> = wanted.into_iter().map(Watched::now).collect();
+        // The very same folders are watched still. To say so anew would wait for whoever hands out the
+        // events, for as long as another program fills a folder with them.
+        if wanted == self.watched && wanted.iter().all(|folder| folder.identity.is_some()) {
+            return true;
+        }
         for old in &self.watched {
-            let _ = watcher.unwatch(old);
+            let _ = watcher.unwatch(&old.path);
         }
         let count = wanted.len();
         self.watched = wanted
             .into_iter()
-            .filter(|folder| watcher.watch(folder, RecursiveMode::NonRecursive).is_ok())
+            .filter(|folder| watcher.watch(&folder.path, RecursiveMode::NonRecursive).is_ok())
             .collect();
         self.watched.len() == count
     }

@@ -27,9 +27,10 @@ const USER_AGENT: &str = concat!("taskwarden/", env!("CARGO_PKG_VERSION"));
 /// A login's answer, and the public settings, are small.
 const SMALL_BODY: u64 = 1024 * 1024;
 
-/// Idle connections are let go before the usual proxies close them (nginx: 75 s), so that an action
-/// seldom meets one that is closing.
-const IDLE: Duration = Duration::from_secs(30);
+/// Idle connections are let go soon after a look and what follows from it: long before the usual proxies
+/// close them (nginx: 75 s), so that an action seldom meets one that is closing, and so that nothing wakes
+/// up for them, or is held in memory, until the next look.
+const IDLE: Duration = Duration::from_secs(2);
 
 /// What a client needs to know of its server.
 #[derive(Clone)]

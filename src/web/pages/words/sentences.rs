@@ -148,6 +148,7 @@ const SENTENCES: &[(&str, &str)] = &[
     ("{n} more tasks failed since the decision", "决定之后又有 {0} 个任务失败"),
     ("it left the list", "它已离开列表"),
     ("the task left the list before its state could be seen", "在看到任务状态之前，它已离开列表"),
+    ("the server lost its kind", "服务器上已没有这一类任务"),
     ("the task stayed as it was", "任务没有变化"),
     (
         "the task stayed canceled: the server does not allow retrying canceled tasks (its setting allow_retry_canceled)",
