@@ -12,6 +12,7 @@ use axum::http::{HeaderMap, Method, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use secrecy::SecretString;
 use serde_json::Value;
+use taskwarden::engine::moment::Moment;
 use taskwarden::engine::task::{Flavour, Kind, State, TaskId};
 use taskwarden::upstream::{
     Auth, Base, Batch, Client, ClientSettings, Error, KindVerb, RoleForm, SecretSource, Verb,
@@ -161,7 +162,7 @@ async fn every_recorded_list_is_read_whole() {
                     [(task.started, &wire["start_time"]), (task.ended, &wire["end_time"])]
                 {
                     let wire = wire.as_str().map(|wire| wire.parse().unwrap());
-                    assert_eq!(time, wire);
+                    assert_eq!(time.map(Moment::get), wire);
                 }
                 assert_eq!(task.error.is_empty(), wire["error"] == "");
             }

@@ -20,6 +20,7 @@ use std::fs;
 use std::hint::black_box;
 use std::path::Path;
 use std::process::{Command, ExitCode};
+use std::sync::Arc;
 
 use jiff::Timestamp;
 use machine::{machine, median, now};
@@ -101,7 +102,8 @@ fn snapshot(tasks: &[Value], now: Timestamp) -> Snapshot {
             None => all = Some(one),
             Some(all) => {
                 for (kind, tasks) in one.kinds {
-                    all.kinds.entry(kind).or_default().extend(tasks);
+                    let listed = all.kinds.entry(kind).or_default();
+                    tasks.iter().for_each(|task| listed.put(&task.id, Some(Arc::clone(task))));
                 }
             }
         }

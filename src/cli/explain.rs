@@ -2,7 +2,6 @@
 
 use std::fmt::Write as _;
 use std::ops::ControlFlow;
-use std::sync::Arc;
 
 use anyhow::anyhow;
 use jiff::Timestamp;
@@ -107,10 +106,7 @@ fn say_kind_is_odd(config: &Config, kind: &Kind) {
 /// The task as the first server that lists it has it.
 fn find(rules: &RuleSet, seen: &[Seen], id: &TaskId) -> Option<(Explained, Timestamp)> {
     seen.iter().find_map(|Seen { snapshot, memory, now }| {
-        let lists = |(_, tasks): &(&Kind, &Vec<Arc<crate::engine::task::Task>>)| {
-            tasks.iter().any(|task| task.id == *id)
-        };
-        let (kind, _) = snapshot.kinds.iter().find(lists)?;
+        let (kind, _) = snapshot.kinds.iter().find(|(_, tasks)| tasks.find(id).is_some())?;
         let tick = Tick { now: *now, seed: live::SEED };
         explain(rules, memory, snapshot, tick, kind, id).map(|explained| (explained, *now))
     })
@@ -125,7 +121,7 @@ fn not_found(seen: &[Seen], away: bool, id: &TaskId) -> Exit {
             screen::say(&format!("error: {}: {kind} could not be read: {why}", snapshot.server));
         }
         for (kind, tasks) in &memory.tasks {
-            if let Some(gone) = tasks.get(id).and_then(|task| task.gone_since) {
+            if let Some(gone) = tasks.get(id).and_then(|task| Some(task.gone_since?.get())) {
                 screen::say(&format!(
                     "note: {} listed it among {kind} until {}",
                     snapshot.server,

@@ -150,7 +150,7 @@ fn human(snapshot: &Snapshot, lines: &[Line<'_>], now: Timestamp) -> String {
     /// Tasks of one rule that are shown one by one before the rest is only counted.
     const SHOWN: usize = 20;
     let mut out = String::new();
-    let tasks: usize = snapshot.kinds.values().map(Vec::len).sum();
+    let tasks: usize = snapshot.kinds.values().map(|tasks| tasks.len()).sum();
     let (server, flavour) = (&snapshot.server, snapshot.flavour);
     let _ = writeln!(out, "{server} ({flavour}): {tasks} tasks in {} kinds", snapshot.kinds.len());
     for (kind, error) in &snapshot.unread {

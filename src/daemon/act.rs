@@ -221,7 +221,7 @@ impl Watch {
         snapshot: &Snapshot,
         group: &Group<'_>,
     ) -> Result<Fresh, upstream::Error> {
-        let listed = snapshot.kinds.get(group.kind).map_or(0, Vec::len);
+        let listed = snapshot.kinds.get(group.kind).map_or(0, |tasks| tasks.len());
         if group.members.len() * BYTES_AN_INFO <= BYTES_AN_INFO + listed * BYTES_A_TASK {
             // The first looks grow old while the last ones are taken.
             let (began, longest) = (monotonic(), self.request_timeout / 3);
@@ -252,7 +252,7 @@ impl Watch {
             return Ok(fresh);
         }
         let list = self.client.list(group.kind).await?;
-        let tasks = list.tasks.into_iter().map(|task| (task.id.clone(), task)).collect();
+        let tasks = list.tasks.iter().map(|task| (task.id.clone(), Arc::clone(task))).collect();
         Ok(Fresh { tasks, cut_short: false })
     }
 

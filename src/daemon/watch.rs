@@ -492,7 +492,7 @@ impl Watch {
         self.held = held.into_iter().map(|(rule, (_, gate))| (rule, gate)).collect();
         self.sink.emit(&Event::Polled {
             server: self.memory.server.clone(),
-            tasks: snapshot.kinds.values().map(Vec::len).sum(),
+            tasks: snapshot.kinds.values().map(|tasks| tasks.len()).sum(),
             waiting: decision.waiting.len(),
             due: decision.actions.iter().filter(|planned| planned.fresh).count()
                 + decision.waiting.iter().filter(|waiting| waiting.gate.is_passing()).count(),

@@ -1,24 +1,26 @@
 //! The one evaluator: rules, memory and a look at a server go in; actions, what to remember and the
 //! reasons come out. `run`, `plan`, `explain`, `test` and `backtest` all call it.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
-use std::rc::Rc;
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
 use foldhash::{HashMap, HashMapExt as _};
 use jiff::{SignedDuration, Timestamp};
 
+use super::alike::{Alike, Alikes};
 use super::backoff::draw;
 use super::breaker::{Breaker, BreakerKey, BreakerSettings, CanaryState, Verdict};
 use super::class::Class;
+use super::listing::{Listing, Step};
 use super::memory::{
     Changes, GaveUp, KindProgress, Memory, Noticed, Progress, RuleMemory, Snapshot, Subject,
     TaskMemory,
 };
-use super::predicate::{
-    OfError, Side, SpanField, Test, View, error_of, format_duration, span_since,
-};
+use super::moment::Moment;
+use super::predicate::{Side, SpanField, Test, View, error_of, format_duration, span_since};
 use super::rule::{Action, Effect, Identity, Mode, Rule, RuleSet};
 use super::task::{Fingerprint, Flavour, Kind, RuleName, State, Task, TaskId};
 use super::trace::{Gate, Look, RuleTrace, TaskTrace, Waiting};
@@ -153,16 +155,28 @@ pub fn decide_part(
 /// rules make of tasks (other rules, what people ask for, a clock that is set) must wake all.
 #[derive(Debug, Default)]
 pub struct Sleepers {
-    /// The list of each kind, by id, with the moment until which each task sleeps.
-    kinds: BTreeMap<Kind, Vec<(Arc<Task>, Timestamp)>>,
+    kinds: BTreeMap<Kind, Asleep>,
+    alikes: Alikes,
     flavour: Flavour,
     last: Option<Timestamp>,
 }
+
+/// The tasks of a kind.
+#[derive(Debug, Default)]
+struct Asleep {
+    tasks: Listing,
+    /// Until when each of them sleeps; those that are awake have [`AWAKE`].
+    until: Vec<Moment>,
+}
+
+/// When a task that is awake was to wake up: always.
+const AWAKE: Moment = Moment::FIRST;
 
 impl Sleepers {
     /// Wakes all of them.
     pub fn wake_all(&mut self) {
         self.kinds.clear();
+        self.alikes = Alikes::default();
     }
 
     /// Comes to the same as [`decide`], without a look at those that sleep. The rules must be those
@@ -181,29 +195,26 @@ impl Sleepers {
         }
         self.flavour = snapshot.flavour;
         self.kinds.retain(|kind, _| snapshot.kinds.contains_key(kind));
+        for (kind, tasks) in &snapshot.kinds {
+            self.kinds.entry(kind.clone()).or_default().line_up(tasks);
+        }
         Evaluation::new(rules, memory, snapshot, tick).run_awake(self)
     }
+}
 
-    /// Lines up what is known of a kind with its list; false if the list is not sorted.
-    fn line_up(&mut self, kind: &Kind, tasks: &[Arc<Task>]) -> bool {
-        let before = self.kinds.remove(kind).unwrap_or_default();
-        let mut before = before.into_iter().peekable();
-        let mut line = Vec::with_capacity(tasks.len());
-        for (place, task) in tasks.iter().enumerate() {
-            if let Some(same) = before.next_if(|(before, _)| Arc::ptr_eq(before, task)) {
-                line.push(same);
-                continue;
-            }
-            if place > 0 && tasks[place - 1].id >= task.id {
-                return false;
-            }
-            while before.next_if(|(before, _)| before.id < task.id).is_some() {}
-            let same = before.next_if(|(before, _)| before.id == task.id);
-            let same = same.filter(|(before, _)| Arc::ptr_eq(before, task));
-            line.push(same.unwrap_or_else(|| (Arc::clone(task), Timestamp::MIN)));
+impl Asleep {
+    /// Lines up what is known of a kind with its list.
+    fn line_up(&mut self, tasks: &Listing) {
+        if self.tasks.is(tasks) {
+            return;
         }
-        self.kinds.insert(kind.clone(), line);
-        true
+        let until = tasks.since(&self.tasks).filter_map(|step| match step {
+            Step::Same { old, .. } => Some(self.until[old]),
+            Step::Changed { .. } | Step::New { .. } => Some(AWAKE),
+            Step::Gone { .. } => None,
+        });
+        self.until = until.collect();
+        self.tasks = tasks.clone();
     }
 }
 
@@ -288,7 +299,7 @@ pub fn recheck(
         .cloned()
         .unwrap_or_else(|| TaskMemory { state: task.state, ..TaskMemory::blank(now) });
     if (remembered.progress - task.progress).abs() > f64::EPSILON {
-        remembered.progress_at = now;
+        remembered.progress_at = now.into();
     }
     let view = View::new(
         &snapshot.server,
@@ -344,7 +355,8 @@ struct Candidate<'a> {
     task: &'a Task,
     due: Timestamp,
     remembered: Option<&'a TaskMemory>,
-    claims: Vec<Claim>,
+    /// Its claims, by their places among all.
+    claims: Range<usize>,
     class: Option<Class>,
     error: &'a str,
 }
@@ -352,7 +364,7 @@ struct Candidate<'a> {
 impl Candidate<'_> {
     /// Since when the task is as it is.
     fn since(&self, now: Timestamp) -> Timestamp {
-        self.remembered.map_or(now, |memory| memory.state_since)
+        self.remembered.map_or(now, |memory| memory.state_since.get())
     }
 }
 
@@ -363,19 +375,10 @@ struct Claim {
     due: Timestamp,
     subject: Subject,
     attempts: u32,
-    breaker: Option<String>,
     /// Whether it is what is left to do after the rule gave up.
     farewell: bool,
     /// Whether an action on the task was written down and then not sent.
     unsent: bool,
-}
-
-/// What tasks of one kind, state and error have in common. There are few such errors, and looking for
-/// patterns in each task's own would take most of a tick.
-struct Alike {
-    of_error: Rc<OfError>,
-    /// The rules that may take such a task; for the others it is settled that they do not match.
-    runs: Rc<[usize]>,
 }
 
 struct Evaluation<'a> {
@@ -388,7 +391,7 @@ struct Evaluation<'a> {
     /// Since when an action on some task of a name waits to be judged, by rule.
     names_pending: HashMap<(Subject, RuleName), Timestamp>,
     blank: TaskMemory,
-    alike: HashMap<(&'a Kind, State, &'a str), Alike>,
+    alikes: Alikes,
     /// The names that rules let go of in this evaluation.
     names_given_up: HashMap<Subject, Vec<usize>>,
     runs_by_name: HashMap<&'a RuleName, usize>,
@@ -397,6 +400,8 @@ struct Evaluation<'a> {
     concerned: bool,
     /// Whether a trace is to hold no more than what comes of it.
     brief: bool,
+    /// What rules claim, task by task.
+    claims: Vec<Claim>,
     /// The undone tasks of each kind, counted once.
     undone: HashMap<&'a Kind, u32>,
     decision: Decision,
@@ -421,12 +426,13 @@ impl<'a> Evaluation<'a> {
             progress: HashMap::new(),
             names_pending: names_pending(rules, memory),
             blank: TaskMemory::blank(tick.now),
-            alike: HashMap::new(),
+            alikes: Alikes::default(),
             names_given_up: HashMap::new(),
             runs_by_name,
             counts_names: rules.rules.iter().any(|rule| rule.identity == Identity::Name),
             concerned: false,
             brief: false,
+            claims: Vec::new(),
             undone: if rules.rules.iter().any(|rule| rule.limits.only_if_undone_below.is_some()) {
                 let kinds = snapshot.kinds.iter();
                 kinds.map(|(kind, tasks)| (kind, count_undone(tasks))).collect()
@@ -441,7 +447,8 @@ impl<'a> Evaluation<'a> {
         self.advance_breakers();
         let mut candidates = Vec::new();
         for (kind, task) in part {
-            candidates.extend(self.look(kind, task, None));
+            let remembered = self.memory.task(kind, &task.id);
+            candidates.extend(self.look(kind, task, remembered, None));
         }
         self.weigh_all(candidates, None, None);
         self.finish(None).0
@@ -450,25 +457,29 @@ impl<'a> Evaluation<'a> {
     fn run_awake(mut self, sleepers: &mut Sleepers) -> Decision {
         let (now, snapshot) = (self.tick.now, self.snapshot);
         // Tasks of a name share what rules remember of them.
-        let sorted = |(kind, tasks): (&Kind, &Vec<Arc<Task>>)| sleepers.line_up(kind, tasks);
-        if self.counts_names || !snapshot.kinds.iter().all(sorted) {
+        if self.counts_names {
             sleepers.wake_all();
             return self.run(None).0;
         }
         self.advance_breakers();
+        self.alikes = std::mem::take(&mut sleepers.alikes);
+        self.alikes.begin();
         let spans = spans(self.rules);
         let mut candidates = Vec::new();
         for (kind, tasks) in &snapshot.kinds {
-            let Some(line) = sleepers.kinds.get_mut(kind) else { continue };
-            for (task, (_, until)) in tasks.iter().zip(line) {
-                if *until > now {
+            let Some(asleep) = sleepers.kinds.get_mut(kind) else { continue };
+            let mut memory = self.memory.walk(kind);
+            for (task, until) in tasks.iter().zip(&mut asleep.until) {
+                if *until > now.into() {
                     continue;
                 }
-                candidates.extend(self.look(kind, task, None));
-                let known = self.memory.task(kind, &task.id).filter(|_| !self.concerned);
-                *until = known.map_or(Timestamp::MIN, |known| wake(&spans, task.state, known, now));
+                let remembered = memory.find(&task.id);
+                candidates.extend(self.look(kind, task, remembered, None));
+                let known = remembered.filter(|_| !self.concerned);
+                *until = known.map_or(AWAKE, |known| wake(&spans, task.state, known, now).into());
             }
         }
+        sleepers.alikes = std::mem::take(&mut self.alikes);
         self.weigh_all(candidates, None, None);
         self.weigh_whole_kinds(None);
         self.finish(None).0
@@ -480,18 +491,14 @@ impl<'a> Evaluation<'a> {
         let mut candidates = Vec::new();
         let snapshot = self.snapshot;
         for (kind, tasks) in &snapshot.kinds {
-            // The servers list in no fixed order, and what is decided must not hang on it.
-            let mut tasks: Vec<&Task> = tasks.iter().map(Arc::as_ref).collect();
-            if !tasks.is_sorted_by(|a, b| a.id <= b.id) {
-                tasks.sort_unstable_by(|a, b| a.id.cmp(&b.id));
-            }
+            let mut memory = self.memory.walk(kind);
             for task in tasks {
-                let looks = focus
+                let mut looks = focus
                     .is_some_and(|(k, id)| k == kind && *id == task.id)
                     .then(|| TaskTrace::new(kind, task));
                 let is_focus = looks.is_some();
-                let mut looks = looks;
-                candidates.extend(self.look(kind, task, looks.as_mut()));
+                let remembered = memory.find(&task.id);
+                candidates.extend(self.look(kind, task, remembered, looks.as_mut()));
                 if is_focus {
                     trace = looks;
                 }
@@ -514,10 +521,13 @@ impl<'a> Evaluation<'a> {
                 .then_with(|| a.kind.cmp(b.kind))
                 .then_with(|| a.task.id.cmp(&b.task.id))
         });
+        let claims = std::mem::take(&mut self.claims);
+        self.decision.waiting.reserve(candidates.len());
         for candidate in candidates {
             let is_focus =
                 focus.is_some_and(|(k, id)| k == candidate.kind && *id == candidate.task.id);
-            self.weigh(&candidate, if is_focus { trace.as_deref_mut() } else { None });
+            let trace = if is_focus { trace.as_deref_mut() } else { None };
+            self.weigh(&candidate, &claims[candidate.claims.clone()], trace);
         }
     }
 
@@ -537,7 +547,7 @@ impl<'a> Evaluation<'a> {
                         Some(task) => match task.state {
                             State::Succeeded => CanaryState::Through,
                             State::Running => CanaryState::Running,
-                            State::Failed if task.failed_at.is_some_and(|at| at > since) => {
+                            State::Failed if task.failed_at.is_some_and(|at| at.get() > since) => {
                                 let class =
                                     rules.classes.classify(&task.last_error, flavour, task.state);
                                 if settings.only_throttled && class != Class::Throttled {
@@ -566,10 +576,9 @@ impl<'a> Evaluation<'a> {
         &mut self,
         kind: &'a Kind,
         task: &'a Task,
+        remembered: Option<&'a TaskMemory>,
         mut trace: Option<&mut TaskTrace>,
     ) -> Option<Candidate<'a>> {
-        let memory = self.memory;
-        let remembered = memory.task(kind, &task.id);
         let blank;
         let known = if let Some(remembered) = remembered {
             remembered
@@ -599,7 +608,8 @@ impl<'a> Evaluation<'a> {
             runs = all.into_iter().collect();
         }
         let (mut taken, mut shown) = (false, false);
-        let mut claims = Vec::new();
+        let mut claims = std::mem::take(&mut self.claims);
+        let first = claims.len();
         for index in runs.iter().copied() {
             let run = &self.runs[index];
             let rule = run.rule;
@@ -670,7 +680,6 @@ impl<'a> Evaluation<'a> {
                     due,
                     subject,
                     attempts,
-                    breaker: None,
                     farewell: true,
                     unsent,
                 });
@@ -689,21 +698,20 @@ impl<'a> Evaluation<'a> {
                     due,
                     subject,
                     attempts,
-                    breaker: None,
                     farewell: true,
                     unsent: false,
                 });
             } else {
                 let due = self.due(rule, &view, &subject, progress);
                 let unsent = progress.is_some_and(|progress| progress.unsent.is_some());
-                let breaker = self.feed_breaker(index, &view, attempts);
+                self.feed_breaker(index, &view, attempts);
                 let run = &mut self.runs[index];
                 if rule.action.is_whole_kind() {
-                    let at_firing = run.is_about(view.memory.state_since);
+                    let at_firing = run.is_about(view.memory.state_since.get());
                     let owned = run.owned.entry(kind.clone()).or_default();
                     owned.count += 1;
                     owned.at_firing += usize::from(at_firing);
-                    let failed = view.memory.failed_at.unwrap_or(view.memory.state_since);
+                    let failed = view.memory.failed_at.unwrap_or(view.memory.state_since).get();
                     owned.oldest = Some(owned.oldest.map_or(failed, |oldest| oldest.min(failed)));
                 } else {
                     let action = rule.action;
@@ -713,7 +721,6 @@ impl<'a> Evaluation<'a> {
                         due,
                         subject,
                         attempts,
-                        breaker,
                         farewell: false,
                         unsent,
                     });
@@ -731,9 +738,11 @@ impl<'a> Evaluation<'a> {
             view.error().clone_into(&mut trace.error);
             (trace.class, trace.retry) = view.shown_judged().cloned().unzip();
         }
-        let due = claims.iter().map(|claim| claim.due).min()?;
+        let due = claims[first..].iter().map(|claim| claim.due).min();
+        let own = first..claims.len();
+        self.claims = claims;
         let (error, class) = (error_of(task, remembered), view.shown_class().cloned());
-        Some(Candidate { kind, task, due, remembered, claims, class, error })
+        Some(Candidate { kind, task, due: due?, remembered, claims: own, class, error })
     }
 
     /// The rules that may take a task, by what it has in common with others; in file order.
@@ -742,11 +751,11 @@ impl<'a> Evaluation<'a> {
         kind: &'a Kind,
         error: &'a str,
         view: &mut View<'_>,
-    ) -> Rc<[usize]> {
-        let key = (kind, view.task.state, error);
-        if let Some(alike) = self.alike.get(&key) {
+    ) -> Arc<[usize]> {
+        let state = view.task.state;
+        if let Some(alike) = self.alikes.get(kind, state, error) {
             view.share(&alike.of_error);
-            return Rc::clone(&alike.runs);
+            return Arc::clone(&alike.runs);
         }
         let in_question = self.rules.in_question(error);
         let may_take = |run: &RuleRun<'_>| {
@@ -754,10 +763,10 @@ impl<'a> Evaluation<'a> {
                 && run.action_fits(view)
                 && run.rule.condition.settled(view) != Some(false)
         };
-        let runs: Rc<[usize]> =
+        let runs: Arc<[usize]> =
             (0..self.runs.len()).filter(|index| may_take(&self.runs[*index])).collect();
-        let of_error = Rc::clone(view.of_error());
-        self.alike.insert(key, Alike { of_error, runs: Rc::clone(&runs) });
+        let of_error = Arc::clone(view.of_error());
+        self.alikes.put(kind, state, error, &Alike { of_error, runs: Arc::clone(&runs) });
         runs
     }
 
@@ -814,7 +823,8 @@ impl<'a> Evaluation<'a> {
             }
         }
         let limit = rule.give_up_after?;
-        let first = match (progress.and_then(|p| p.first_failure), view.memory.first_failed_at) {
+        let seen = view.memory.first_failed_at.map(Moment::get);
+        let first = match (progress.and_then(|p| p.first_failure), seen) {
             (Some(ours), Some(seen)) => ours.min(seen),
             (ours, seen) => ours.or(seen)?,
         };
@@ -908,7 +918,8 @@ impl<'a> Evaluation<'a> {
         let last = progress.and_then(|progress| progress.last_action).map(|at| at.min(now));
         let (from, tries) = match rule.action.effect() {
             Effect::Retry => {
-                let failed = view.memory.failed_at.unwrap_or(view.memory.state_since).min(now);
+                let failed = view.memory.failed_at.unwrap_or(view.memory.state_since);
+                let failed = failed.get().min(now);
                 (last.map_or(failed, |last| last.max(failed)), attempts.max(refused))
             }
             Effect::Cancel | Effect::Remove => {
@@ -924,8 +935,8 @@ impl<'a> Evaluation<'a> {
             Effect::None => return now,
         };
         let id = match subject {
-            Subject::Task(_, id) => id.to_string(),
-            Subject::Name(_, name) => format!("{name:016x}"),
+            Subject::Task(_, id) => Cow::Borrowed(id.as_str()),
+            Subject::Name(_, name) => Cow::Owned(format!("{name:016x}")),
         };
         let server = self.snapshot.server.as_str();
         let parts = [server, view.kind.as_str(), &id, rule.name.as_str(), &tries.to_string()];
@@ -943,44 +954,62 @@ impl<'a> Evaluation<'a> {
         due.max(unsent.unwrap_or(due)).max(progress.and_then(Progress::redriven).unwrap_or(due))
     }
 
-    /// Tells the rule's breaker of a failure it has not heard of; returns the breaker's key.
-    fn feed_breaker(&mut self, index: usize, view: &View<'_>, attempts: u32) -> Option<String> {
+    /// Tells the rule's breaker of a failure it has not heard of.
+    fn feed_breaker(&mut self, index: usize, view: &View<'_>, attempts: u32) {
         let rule = self.runs[index].rule;
-        let settings = rule.breaker.as_ref()?;
-        let key = breaker_key(settings, view)?;
+        let Some(settings) = &rule.breaker else { return };
+        let now = self.tick.now;
+        let failed_at = view.memory.failed_at.filter(|_| view.task.state == State::Failed);
+        let Some(failed_at) = failed_at.map(Moment::get) else { return };
+        let long_ago =
+            Duration::try_from(now.duration_since(failed_at)).unwrap_or_default() > settings.within;
+        if long_ago || self.runs[index].mode != Mode::Live {
+            return;
+        }
         // Each task's failure counts once, also where tasks of a name share their attempts.
         let own = Subject::Task(view.kind.clone(), view.task.id.clone());
         let progress = self.progress_of(&own, &rule.name);
-        let now = self.tick.now;
-        let failed_at = view.memory.failed_at.filter(|_| view.task.state == State::Failed);
-        if let Some(failed_at) = failed_at
-            && progress.is_none_or(|progress| progress.breaker_counted != Some(failed_at))
-            && Duration::try_from(now.duration_since(failed_at)).unwrap_or_default()
-                <= settings.within
-            && self.runs[index].mode == Mode::Live
-        {
-            let retried = attempts > 0;
-            if (retried && !settings.only_throttled) || *view.class() == Class::Throttled {
-                let mut progress = progress.cloned().unwrap_or_default();
-                progress.breaker_counted = Some(failed_at);
-                self.progress.insert((own, rule.name.clone()), progress);
-                let run = &mut self.runs[index];
-                let breaker = run.memory.breakers.entry(key.clone()).or_default();
-                let before = breaker.clone();
-                breaker.fail(settings, &view.task.id, failed_at, now);
-                run.changed = true;
-                note_breaker(&mut self.decision.breakers, rule, &key, [&before, breaker], now);
-            }
+        if progress.is_some_and(|progress| progress.breaker_counted == Some(failed_at)) {
+            return;
         }
-        Some(key)
+        let retried = attempts > 0;
+        if ((retried && !settings.only_throttled) || *view.class() == Class::Throttled)
+            && let Some(key) = breaker_key(settings, view)
+        {
+            let mut progress = progress.cloned().unwrap_or_default();
+            progress.breaker_counted = Some(failed_at);
+            self.progress.insert((own, rule.name.clone()), progress);
+            let run = &mut self.runs[index];
+            let breaker = run.memory.breakers.entry(key.clone()).or_default();
+            let before = breaker.clone();
+            breaker.fail(settings, &view.task.id, failed_at, now);
+            run.changed = true;
+            note_breaker(&mut self.decision.breakers, rule, &key, [&before, breaker], now);
+        }
+    }
+
+    /// The key of the breaker that a claim has to ask; `None` while none is at work.
+    fn asked_breaker(&self, candidate: &Candidate<'_>, claim: &Claim) -> Option<String> {
+        let run = &self.runs[claim.run];
+        let settings = run.rule.breaker.as_ref()?;
+        if claim.farewell || run.memory.breakers.is_empty() {
+            return None;
+        }
+        let memory = candidate.remembered.unwrap_or(&self.blank);
+        breaker_key(settings, &self.view(candidate.kind, candidate.task, memory))
     }
 
     /// Decides which of the rules that took a task acts on it now, if any.
-    fn weigh(&mut self, candidate: &Candidate<'a>, mut trace: Option<&mut TaskTrace>) {
+    fn weigh(
+        &mut self,
+        candidate: &Candidate<'a>,
+        claims: &[Claim],
+        mut trace: Option<&mut TaskTrace>,
+    ) {
         let now = self.tick.now;
         let mut acted = false;
         let own = Subject::Task(candidate.kind.clone(), candidate.task.id.clone());
-        for claim in &candidate.claims {
+        for claim in claims {
             let pending = candidate
                 .remembered
                 .and_then(|task| task.pending.as_ref())
@@ -1056,13 +1085,14 @@ impl<'a> Evaluation<'a> {
                     let rule = self.runs[claim.run].rule.name.clone();
                     self.names_pending.insert((claim.subject.clone(), rule), now);
                 }
+                let key = self.asked_breaker(candidate, claim).filter(|_| live);
                 let run = &mut self.runs[claim.run];
                 run.planned += 1;
                 *run.planned_by_kind.entry(candidate.kind.clone()).or_default() += 1;
                 if live {
                     run.count_minute(now);
-                    if let Some(key) = &claim.breaker
-                        && let Some(breaker) = run.memory.breakers.get_mut(key)
+                    if let Some(key) = key
+                        && let Some(breaker) = run.memory.breakers.get_mut(&key)
                     {
                         breaker.go(&candidate.task.id, now);
                     }
@@ -1094,16 +1124,16 @@ impl<'a> Evaluation<'a> {
         if enough(gates) || claim.action == Action::Notify {
             return;
         }
-        if let (Some(settings), Some(key)) = (&rule.breaker, &claim.breaker)
-            && let Some(breaker) = run.memory.breakers.get(key)
+        if let (Some(settings), Some(key)) = (&rule.breaker, self.asked_breaker(candidate, claim))
+            && let Some(breaker) = run.memory.breakers.get(&key)
             && let Verdict::Wait(until) = breaker.ask(settings, now)
         {
-            gates.push(Gate::Breaker { key: key.clone(), until });
+            gates.push(Gate::Breaker { key, until });
         }
         if enough(gates) {
             return;
         }
-        let list = self.snapshot.kinds.get(candidate.kind).map_or(&[][..], Vec::as_slice);
+        let list = self.snapshot.kinds.get(candidate.kind).map_or(0, |tasks| tasks.len());
         let planned_here = run.planned_by_kind.get(candidate.kind).copied().unwrap_or(0);
         if let Some(below) = rule.limits.only_if_undone_below {
             let undone = self.undone(candidate.kind);
@@ -1116,9 +1146,9 @@ impl<'a> Evaluation<'a> {
             }
         }
         if let Some(share) = rule.limits.max_share {
-            let at_most = share_of(share, list.len());
+            let at_most = share_of(share, list);
             if planned_here >= at_most {
-                gates.push(Gate::MaxShare { at_most, of: list.len() });
+                gates.push(Gate::MaxShare { at_most, of: list });
             }
         }
         if let Some(limit) = rule.limits.per_tick
@@ -1172,7 +1202,7 @@ impl<'a> Evaluation<'a> {
                 None => format!("{state} for {ago}; attempt {}", claim.attempts + 1),
             },
             Effect::Cancel if state == State::Running => {
-                let stalled = candidate.remembered.map_or(now, |memory| memory.progress_at);
+                let stalled = candidate.remembered.map_or(now, |memory| memory.progress_at.get());
                 let stalled = Duration::try_from(now.duration_since(stalled)).unwrap_or_default();
                 let progress = candidate.task.progress;
                 format!("running for {ago}, at {progress}% for {}", format_duration(stalled))
@@ -1193,7 +1223,7 @@ impl<'a> Evaluation<'a> {
             self.forget_finished_kinds(index);
             let owned = std::mem::take(&mut self.runs[index].owned);
             for (kind, owned) in owned {
-                let tasks = snapshot.kinds.get(&kind).map_or(&[][..], Vec::as_slice);
+                let tasks = snapshot.kinds.get(&kind).map_or(&[][..], |tasks| tasks);
                 let gates = self.whole_kind_gates(index, &kind, owned, tasks);
                 if let Some(trace) = trace.as_deref_mut().filter(|trace| trace.kind == kind) {
                     trace.rule(&rule.name, |look| {
@@ -1549,7 +1579,7 @@ fn names_pending(rules: &RuleSet, memory: &Memory) -> HashMap<(Subject, RuleName
     if rules.rules.iter().all(|rule| rule.identity != Identity::Name) {
         return HashMap::new();
     }
-    let pending = memory.tasks.values().flat_map(HashMap::values);
+    let pending = memory.tasks.values().flat_map(BTreeMap::values);
     pending
         .filter_map(|task| task.pending.as_ref())
         .filter(|pending| matches!(pending.subject, Subject::Name(..)))

@@ -7,6 +7,7 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 
 use super::memory::{Memory, Snapshot, Subject};
+use super::moment::Moment;
 use super::name::{TaskName, scrub};
 use super::rule::{Identity, RuleSet};
 use super::task::{Flavour, Kind, ServerName, State, Task, TaskId};
@@ -92,8 +93,8 @@ impl Described {
             state: self.state,
             status: scrub(&self.status).into(),
             progress: self.progress,
-            started: self.started.or_else(|| running.then(|| ago(age))),
-            ended: self.ended.or_else(|| self.state.is_done().then(|| ago(age))),
+            started: self.started.or_else(|| running.then(|| ago(age))).map(Moment::from),
+            ended: self.ended.or_else(|| self.state.is_done().then(|| ago(age))).map(Moment::from),
             total_bytes: self.size,
             error: scrub(&self.error).into(),
         };
@@ -101,7 +102,7 @@ impl Described {
             server: self.server.clone(),
             flavour: self.flavour,
             skew: SignedDuration::ZERO,
-            kinds: BTreeMap::from([(self.kind.clone(), vec![task.into()])]),
+            kinds: BTreeMap::from([(self.kind.clone(), vec![task.into()].into())]),
             unread: BTreeMap::new(),
         }
     }
@@ -117,10 +118,10 @@ impl Described {
         };
         if let Some(task) = memory.task_mut(&self.kind, &self.id) {
             if let Some(since) = since(self.stalled_for) {
-                task.progress_at = since;
+                task.progress_at = since.into();
             }
             if let Some(since) = since(self.age).filter(|_| !self.state.is_done()) {
-                task.state_since = since;
+                task.state_since = since.into();
             }
         }
         if self.attempts > 0 {

@@ -12,6 +12,7 @@ use serde::Serialize;
 
 use super::decide::{Decision, Tick, examine_briefly};
 use super::memory::{Memory, Snapshot};
+use super::moment::Moment;
 use super::predicate::{Test, View};
 use super::rule::{Action, Rule, RuleSet};
 use super::task::RuleName;
@@ -132,7 +133,12 @@ fn changes(
                 moments.extend(after(left + Duration::from_secs(1)));
             }
         });
-        moments.extend(gives_up_at(rule, memory, trace, remembered.first_failed_at));
+        moments.extend(gives_up_at(
+            rule,
+            memory,
+            trace,
+            remembered.first_failed_at.map(Moment::get),
+        ));
     }
     moments.retain(|at| *at > now);
     moments

@@ -4,9 +4,11 @@
 //! data: the store keeps it, `decide` reads it, and every change is also handed out as [`Changes`] so
 //! that only what changed is written.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::cmp::Ordering;
+use std::collections::{BTreeMap, BTreeSet, btree_map};
 use std::sync::Arc;
 
+use foldhash::{HashMap, HashMapExt as _};
 use jiff::{SignedDuration, Timestamp};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -14,6 +16,8 @@ use serde::{Deserialize, Serialize};
 use super::audit::{IntentId, Outcome};
 use super::breaker::Breaker;
 use super::class::Class;
+use super::listing::{Listing, Step};
+use super::moment::Moment;
 use super::rule::{Action, Effect};
 use super::task::{Fingerprint, Flavour, Kind, RuleName, ServerName, State, Task, TaskId};
 
@@ -26,8 +30,8 @@ pub struct Snapshot {
     pub flavour: Flavour,
     /// How far its clock is ahead of ours; its times are moved back by this.
     pub skew: SignedDuration,
-    /// The tasks of each kind that was read whole, undone and done together, each id once.
-    pub kinds: BTreeMap<Kind, Vec<Arc<Task>>>,
+    /// The tasks of each kind that was read whole, undone and done together.
+    pub kinds: BTreeMap<Kind, Listing>,
     /// The kinds the server has and that could not be read now, with why. Nothing is concluded
     /// about their tasks.
     pub unread: BTreeMap<Kind, String>,
@@ -39,7 +43,7 @@ pub struct Memory {
     /// The server.
     pub server: ServerName,
     /// What is remembered of each task.
-    pub tasks: BTreeMap<Kind, foldhash::HashMap<TaskId, TaskMemory>>,
+    pub tasks: BTreeMap<Kind, BTreeMap<TaskId, TaskMemory>>,
     /// How far each rule has come with each task it dealt with.
     pub progress: HashMap<Subject, BTreeMap<RuleName, Progress>>,
     /// What is remembered of each rule.
@@ -62,8 +66,7 @@ pub struct Memory {
 /// A list that was folded in.
 #[derive(Clone, Debug)]
 struct Folded {
-    /// By id.
-    tasks: Vec<Arc<Task>>,
+    tasks: Listing,
     /// When what is not listed any more was last looked at as a whole.
     swept: Timestamp,
 }
@@ -79,12 +82,17 @@ struct News<'s> {
 
 #[derive(Clone, Debug, Default)]
 struct Dirty {
-    /// In no order, and some of them more than once.
-    tasks: Vec<(Kind, TaskId)>,
-    /// How many may stand there before those are taken out.
-    room: usize,
+    tasks: BTreeMap<Kind, DirtyTasks>,
     progress: BTreeSet<(Subject, RuleName)>,
     rules: BTreeSet<RuleName>,
+}
+
+#[derive(Clone, Debug, Default)]
+struct DirtyTasks {
+    /// In no order, and some of them more than once.
+    ids: Vec<TaskId>,
+    /// How many may stand there before those are taken out.
+    room: usize,
 }
 
 /// What changed in a memory since it was last asked; `None` for what is forgotten.
@@ -100,19 +108,29 @@ pub struct Changes {
 
 impl Dirty {
     fn note(&mut self, kind: &Kind, id: &TaskId) {
-        if self.tasks.len() >= self.room {
-            // While nothing can be written, the same tasks are noted again and again.
-            self.tasks = self.distinct_tasks();
-            self.room = (2 * self.tasks.len()).max(1024);
+        if let Some(tasks) = self.tasks.get_mut(kind) {
+            tasks.note(id);
+        } else {
+            self.tasks.entry(kind.clone()).or_default().note(id);
         }
-        self.tasks.push((kind.clone(), id.clone()));
+    }
+}
+
+impl DirtyTasks {
+    fn note(&mut self, id: &TaskId) {
+        if self.ids.len() >= self.room {
+            // While nothing can be written, the same tasks are noted again and again.
+            self.ids = self.distinct();
+            self.room = (2 * self.ids.len()).max(1024);
+        }
+        self.ids.push(id.clone());
     }
 
-    fn distinct_tasks(&self) -> Vec<(Kind, TaskId)> {
-        let mut tasks = self.tasks.clone();
-        tasks.sort_unstable();
-        tasks.dedup();
-        tasks
+    fn distinct(&self) -> Vec<TaskId> {
+        let mut ids = self.ids.clone();
+        ids.sort_unstable();
+        ids.dedup();
+        ids
     }
 }
 
@@ -137,29 +155,27 @@ pub enum Subject {
 /// What is remembered of a task. All moments are by our clock.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct TaskMemory {
-    /// When it was first listed.
-    pub first_seen: Timestamp,
     /// Its last listed state.
     pub state: State,
     /// Since when it is in that state, as near as known.
-    pub state_since: Timestamp,
+    pub state_since: Moment,
     /// When its last run began, if the server tells.
-    pub started: Option<Timestamp>,
+    pub started: Option<Moment>,
     /// When its last run ended, if the server tells.
-    pub ended: Option<Timestamp>,
+    pub ended: Option<Moment>,
     /// The same two as listed, by the server's clock, to tell one run from the next.
-    pub listed: (Option<Timestamp>, Option<Timestamp>),
+    pub listed: (Option<Moment>, Option<Moment>),
     /// The moment of its last failure; backoff counts from it.
-    pub failed_at: Option<Timestamp>,
+    pub failed_at: Option<Moment>,
     /// The moment of the first failure since it last succeeded.
-    pub first_failed_at: Option<Timestamp>,
+    pub first_failed_at: Option<Moment>,
     /// The last error seen, secrets out. Kept when the server forgets it.
     #[serde(default, skip_serializing_if = "str::is_empty")]
     pub last_error: Arc<str>,
     /// The last listed progress, in percent.
     pub progress: f64,
     /// When the progress last moved.
-    pub progress_at: Timestamp,
+    pub progress_at: Moment,
     /// The start of the run that succeeded, while no later run was seen. A restart of the server can
     /// list a task that had succeeded as failed again (CONTRACT.md); it is not retried.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -169,7 +185,7 @@ pub struct TaskMemory {
     pub canceled_by_us: bool,
     /// Since when it is missing from lists that were read whole.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub gone_since: Option<Timestamp>,
+    pub gone_since: Option<Moment>,
     /// The action on it whose effect is not known yet. Few tasks have one, and it is larger than all else.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pending: Option<Box<Pending>>,
@@ -179,7 +195,7 @@ pub struct TaskMemory {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SucceededRun {
     /// When it began, by the server's clock as listed.
-    pub started: Option<Timestamp>,
+    pub started: Option<Moment>,
 }
 
 /// An action that was written down and whose effect is not known yet.
@@ -408,9 +424,8 @@ impl TaskMemory {
     #[must_use]
     pub fn blank(now: Timestamp) -> Self {
         Self {
-            first_seen: now,
             state: State::Unknown(-1),
-            state_since: now,
+            state_since: now.into(),
             started: None,
             ended: None,
             listed: (None, None),
@@ -418,7 +433,7 @@ impl TaskMemory {
             first_failed_at: None,
             last_error: Arc::default(),
             progress: 0.0,
-            progress_at: now,
+            progress_at: now.into(),
             succeeded: None,
             canceled_by_us: false,
             gone_since: None,
@@ -436,7 +451,7 @@ impl TaskMemory {
     /// last seen as it had been.
     fn enter_state(&mut self, task: &Task, skew: SignedDuration, floor: Timestamp, now: Timestamp) {
         // A time that lies ahead by our clock is worth no more than the present moment.
-        let ours = |time: Option<Timestamp>| Some(time?.checked_sub(skew).ok()?.min(now));
+        let ours = |time: Option<Moment>| Some(time?.get().checked_sub(skew).ok()?.min(now));
         let another_run = task.started.is_some() && task.started != self.listed.0;
         if another_run
             && self.succeeded.as_ref().is_some_and(|run| run.started != task.started)
@@ -449,17 +464,18 @@ impl TaskMemory {
             self.canceled_by_us = false;
         }
         self.state = task.state;
-        self.started = ours(task.started);
-        self.ended = ours(task.ended);
+        let (started, ended) = (ours(task.started), ours(task.ended));
+        (self.started, self.ended) = (started.map(Moment::from), ended.map(Moment::from));
         self.listed = (task.started, task.ended);
         // A server that sets its clock right between the run and our measuring of it would shift
         // the moment into the past, and a wait that counts from it would end early.
-        self.state_since = match task.state {
-            state if state.is_done() => self.ended.unwrap_or(now).max(floor),
-            State::Running => self.started.unwrap_or(now).max(floor),
+        let since = match task.state {
+            state if state.is_done() => ended.unwrap_or(now).max(floor),
+            State::Running => started.unwrap_or(now).max(floor),
             _ => now,
         };
-        self.progress_at = now;
+        self.state_since = since.into();
+        self.progress_at = now.into();
         match task.state {
             State::Pending | State::Running => self.canceled_by_us = false,
             State::Failed => {
@@ -483,7 +499,7 @@ impl TaskMemory {
     fn leave(&mut self, now: Timestamp) -> Option<Verdict> {
         // A task may slip between the reading of the two lists once; twice it is gone.
         let seen_gone = self.gone_since.is_some();
-        self.gone_since.get_or_insert(now);
+        self.gone_since.get_or_insert(now.into());
         let pending = self.pending.as_ref()?;
         if pending.action.effect() == Effect::Remove && now > pending.at {
             return Some(Verdict::new(Outcome::Effective, "it left the list", true));
@@ -526,15 +542,18 @@ impl Memory {
 
     /// Puts back what was stored; such an entry does not count as changed.
     pub fn restore(&mut self, changes: Changes) {
+        let mut put: BTreeMap<Kind, Vec<(TaskId, TaskMemory)>> = BTreeMap::new();
         for (kind, id, task) in changes.tasks {
             if task.as_ref().is_some_and(|task| task.pending.is_some()) {
                 self.judging.entry(kind.clone()).or_default().insert(id.clone());
             }
-            let tasks = self.tasks.entry(kind).or_default();
             match task {
-                Some(task) => tasks.insert(id, task),
-                None => tasks.remove(&id),
-            };
+                Some(task) => put.entry(kind).or_default().push((id, task)),
+                None => _ = self.tasks.get_mut(&kind).and_then(|tasks| tasks.remove(&id)),
+            }
+        }
+        for (kind, tasks) in put {
+            put_all(self.tasks.entry(kind).or_default(), tasks);
         }
         for (subject, rule, progress) in changes.progress {
             let rules = self.progress.entry(subject).or_default();
@@ -565,15 +584,19 @@ impl Memory {
     /// What changed since the last call of [`Memory::saved`].
     #[must_use]
     pub fn changes(&self) -> Changes {
-        let task = |key: &(Kind, TaskId)| {
-            (key.0.clone(), key.1.clone(), self.task(&key.0, &key.1).cloned())
-        };
+        let tasks = self.dirty.tasks.iter().flat_map(|(kind, tasks)| {
+            let mut memory = self.walk(kind);
+            tasks.distinct().into_iter().map(move |id| {
+                let task = memory.find(&id).cloned();
+                (kind.clone(), id, task)
+            })
+        });
         let progress = |(subject, rule): &(Subject, RuleName)| {
             (subject.clone(), rule.clone(), self.progress_of(subject, rule).cloned())
         };
         let rule = |rule: &RuleName| (rule.clone(), self.rules.get(rule).cloned());
         Changes {
-            tasks: self.dirty.distinct_tasks().iter().map(task).collect(),
+            tasks: tasks.collect(),
             progress: self.dirty.progress.iter().map(progress).collect(),
             rules: self.dirty.rules.iter().map(rule).collect(),
         }
@@ -587,7 +610,7 @@ impl Memory {
     /// The audit rows of all actions whose effect is not known yet.
     #[must_use]
     pub fn pending_intents(&self) -> BTreeSet<IntentId> {
-        let tasks = self.tasks.values().flat_map(HashMap::values);
+        let tasks = self.tasks.values().flat_map(BTreeMap::values);
         let tasks = tasks.filter_map(|task| Some(task.pending.as_ref()?.intent));
         let kinds = self.rules.values().flat_map(|rule| rule.kinds.values());
         tasks.chain(kinds.filter_map(|kind| Some(kind.pending.as_ref()?.intent))).collect()
@@ -597,6 +620,11 @@ impl Memory {
     #[must_use]
     pub fn task(&self, kind: &Kind, id: &TaskId) -> Option<&TaskMemory> {
         self.tasks.get(kind)?.get(id)
+    }
+
+    /// What is remembered of the tasks of a kind, for whoever asks for them by id, one after the other.
+    pub(super) fn walk(&self, kind: &Kind) -> Walk<'_> {
+        Walk::new(self.tasks.get(kind))
     }
 
     /// The same, to be changed.
@@ -654,14 +682,10 @@ impl Memory {
             let news = self.news(&look, tasks);
             let mut succeeded = Vec::new();
             if let Some(news) = &news {
-                for task in &news.listed {
-                    self.fold_task(&look, task, &mut judgements, &mut succeeded);
-                }
+                let listed = news.listed.iter().copied();
+                self.fold_tasks(&look, listed, &mut judgements, &mut succeeded);
             } else {
-                self.tasks.entry(kind.clone()).or_default().reserve(tasks.len());
-                for task in tasks {
-                    self.fold_task(&look, task, &mut judgements, &mut succeeded);
-                }
+                self.fold_tasks(&look, tasks, &mut judgements, &mut succeeded);
             }
             // After all judgements, so that the order of the list makes no difference.
             for subject in succeeded {
@@ -686,7 +710,7 @@ impl Memory {
 
     /// Compares a list with the one before, and keeps it for the next; `None` when all of it must be
     /// looked at, as now and then for what is not listed any more.
-    fn news<'s>(&mut self, look: &Glance<'_>, tasks: &'s [Arc<Task>]) -> Option<News<'s>> {
+    fn news<'s>(&mut self, look: &Glance<'_>, tasks: &'s Listing) -> Option<News<'s>> {
         let Glance { kind, last, now, .. } = *look;
         let before = self.lists.remove(kind);
         let awaited = self.still_judging(kind);
@@ -694,23 +718,18 @@ impl Memory {
             |moment: Timestamp, within| moment <= now && now.duration_since(moment) <= within;
         let usable = last.is_some_and(|last| lately(last, LONG_UNSEEN));
         let before = before.filter(|before| usable && lately(before.swept, SWEEP_EVERY));
-        let known = self.tasks.get(kind).map_or(0, foldhash::HashMap::len);
-        let news = before.as_ref().and_then(|before| differences(&before.tasks, tasks));
+        let known = self.tasks.get(kind).map_or(0, BTreeMap::len);
+        let news = before.as_ref().map(|before| differences(&before.tasks, tasks));
         let news = news.filter(|news| news.left.is_empty() || known <= tasks.len() + MOST_GONE);
         let (Some(before), Some(mut news)) = (before, news) else {
-            if tasks.is_sorted_by(|a, b| a.id < b.id) {
-                let folded = Folded { tasks: tasks.to_vec(), swept: now };
-                self.lists.insert(kind.clone(), folded);
-            }
+            self.lists.insert(kind.clone(), Folded { tasks: tasks.clone(), swept: now });
             let tasks = self.tasks.get(kind).into_iter().flatten();
             let judging =
                 tasks.filter(|(_, task)| task.pending.is_some()).map(|(id, _)| id.clone());
             self.judging.insert(kind.clone(), judging.collect());
             return None;
         };
-        let same = news.listed.is_empty() && news.left.is_empty();
-        let kept = if same { before.tasks } else { tasks.to_vec() };
-        self.lists.insert(kind.clone(), Folded { tasks: kept, swept: before.swept });
+        self.lists.insert(kind.clone(), Folded { tasks: tasks.clone(), swept: before.swept });
         for id in awaited {
             match tasks.binary_search_by(|task| task.id.cmp(&id)) {
                 Ok(place) => news.listed.push(&tasks[place]),
@@ -758,7 +777,10 @@ impl Memory {
             if let Some(task) = task {
                 let (flavour, skew) = (snapshot.flavour, snapshot.skew);
                 let look = Glance { kind, flavour, skew, last, now };
-                self.fold_task(&look, task, &mut judgements, &mut succeeded);
+                if !self.fold_known(&look, task, &mut judgements, &mut succeeded) {
+                    let (id, memory) = self.meet(&look, task, &mut succeeded);
+                    self.tasks.entry((*kind).clone()).or_default().insert(id, memory);
+                }
             } else if let Some(verdict) = self.task_mut(kind, id).and_then(|task| task.leave(now)) {
                 self.close(kind, id, verdict, now, &mut judgements);
             }
@@ -772,7 +794,7 @@ impl Memory {
                 .values()
                 .any(|rule| rule.kinds.get(kind).is_some_and(|kind| kind.pending.is_some()))
             {
-                let tasks = snapshot.kinds.get(kind).map_or(&[][..], Vec::as_slice);
+                let tasks = snapshot.kinds.get(kind).map_or(&[][..], |tasks| tasks);
                 self.judge_whole_kind(kind, tasks, now, &mut judgements);
             }
         }
@@ -835,17 +857,20 @@ impl Memory {
     fn each_moment(&mut self, mut change: impl FnMut(&mut Timestamp) -> bool) {
         for (kind, tasks) in &mut self.tasks {
             for (id, task) in tasks {
-                let mut changed = change(&mut task.first_seen);
-                changed |= change(&mut task.state_since) | change(&mut task.progress_at);
+                let mut changed = false;
                 let moments = [
-                    &mut task.started,
-                    &mut task.ended,
-                    &mut task.failed_at,
-                    &mut task.first_failed_at,
-                    &mut task.gone_since,
+                    Some(&mut task.state_since),
+                    Some(&mut task.progress_at),
+                    task.started.as_mut(),
+                    task.ended.as_mut(),
+                    task.failed_at.as_mut(),
+                    task.first_failed_at.as_mut(),
+                    task.gone_since.as_mut(),
                 ];
                 for moment in moments.into_iter().flatten() {
-                    changed |= change(moment);
+                    let mut wide = moment.get();
+                    changed |= change(&mut wide);
+                    *moment = wide.into();
                 }
                 if let Some(pending) = &mut task.pending {
                     changed |= change(&mut pending.at) | change(&mut pending.settles.from);
@@ -968,25 +993,54 @@ impl Memory {
     }
 
     /// `succeeded` takes up what a success wipes.
-    fn fold_task(
+    fn fold_tasks<'t>(
+        &mut self,
+        look: &Glance<'_>,
+        tasks: impl IntoIterator<Item = &'t Arc<Task>>,
+        judgements: &mut Vec<Judgement>,
+        succeeded: &mut Vec<Subject>,
+    ) {
+        let mut new = Vec::new();
+        for task in tasks {
+            if !self.fold_known(look, task, judgements, succeeded) {
+                new.push(self.meet(look, task, succeeded));
+            }
+        }
+        put_all(self.tasks.entry(look.kind.clone()).or_default(), new);
+    }
+
+    /// What is to be remembered of a task that is new.
+    fn meet(
+        &mut self,
+        look: &Glance<'_>,
+        task: &Task,
+        succeeded: &mut Vec<Subject>,
+    ) -> (TaskId, TaskMemory) {
+        self.dirty.note(look.kind, &task.id);
+        if task.state == State::Succeeded && self.may_remember_progress() {
+            succeeded.push(Subject::Name(look.kind.clone(), task.name.identity()));
+        }
+        (task.id.clone(), TaskMemory::new(task, look.skew, look.now))
+    }
+
+    /// What waits to be judged may come to have some.
+    fn may_remember_progress(&self) -> bool {
+        !self.progress.is_empty() || self.judging.values().any(|judging| !judging.is_empty())
+    }
+
+    /// A task that is remembered; false if it is not.
+    fn fold_known(
         &mut self,
         look: &Glance<'_>,
         task: &Task,
         judgements: &mut Vec<Judgement>,
         succeeded: &mut Vec<Subject>,
-    ) {
+    ) -> bool {
         let Glance { kind, flavour, skew, last, now } = *look;
-        // What waits to be judged may come to have some.
-        let remembers_progress =
-            !self.progress.is_empty() || self.judging.values().any(|judging| !judging.is_empty());
-        let tasks = self.tasks.entry(kind.clone()).or_default();
-        let Some(memory) = tasks.get_mut(&task.id) else {
-            tasks.insert(task.id.clone(), TaskMemory::new(task, skew, now));
-            self.dirty.note(kind, &task.id);
-            if task.state == State::Succeeded && remembers_progress {
-                succeeded.push(Subject::Name(kind.clone(), task.name.identity()));
-            }
-            return;
+        let remembers_progress = self.may_remember_progress();
+        let Some(memory) = self.tasks.get_mut(kind).and_then(|tasks| tasks.get_mut(&task.id))
+        else {
+            return false;
         };
         let was_gone = memory.gone_since.take().is_some();
         if was_gone {
@@ -1000,13 +1054,13 @@ impl Memory {
         {
             // The machine slept, or the network was gone: whether it moved then, nobody saw.
             let unseen = now.duration_since(last);
-            memory.progress_at =
-                memory.progress_at.checked_add(unseen).map_or(now, |moment| moment.min(now));
+            let later = memory.progress_at.get().checked_add(unseen);
+            memory.progress_at = later.map_or(now, |moment| moment.min(now)).into();
             self.dirty.note(kind, &task.id);
         }
         if (memory.progress - task.progress).abs() > f64::EPSILON {
             memory.progress = task.progress;
-            memory.progress_at = now;
+            memory.progress_at = now.into();
             self.dirty.note(kind, &task.id);
         }
         // Recovered by a restart of the server: times and error are lost, nothing else happened.
@@ -1028,6 +1082,7 @@ impl Memory {
         if let Some(verdict) = verdict {
             self.close(kind, &task.id, verdict, now, judgements);
         }
+        true
     }
 
     /// A task that the list no longer has.
@@ -1073,18 +1128,21 @@ impl Memory {
             let verdict = memory.leave(now);
             if memory.pending.is_some() {
                 closed.extend(verdict.map(|verdict| (id.clone(), verdict)));
-            } else if memory.gone_since.is_some_and(|since| now.duration_since(since) > KEEP_GONE) {
+            } else if memory
+                .gone_since
+                .is_some_and(|since| now.duration_since(since.get()) > KEEP_GONE)
+            {
                 forgotten.push(id.clone());
             } else {
                 kept += 1;
             }
         }
         if kept > MOST_GONE {
-            let mut gone: Vec<(Timestamp, &TaskId)> = tasks
+            let mut gone: Vec<(Moment, &TaskId)> = tasks
                 .iter()
                 .filter(|(id, memory)| memory.pending.is_none() && !present.contains(id))
                 .filter_map(|(id, memory)| Some((memory.gone_since?, id)))
-                .filter(|(since, _)| *since < now)
+                .filter(|(since, _)| since.get() < now)
                 .collect();
             gone.sort_unstable();
             // Some more than need be, so that not every look has to sort.
@@ -1140,7 +1198,9 @@ impl Memory {
 
     fn count_attempt(&mut self, pending: &Pending, now: Timestamp) {
         let failed_at = match &pending.subject {
-            Subject::Task(kind, id) => self.task(kind, id).and_then(|task| task.first_failed_at),
+            Subject::Task(kind, id) => {
+                self.task(kind, id).and_then(|task| Some(task.first_failed_at?.get()))
+            }
             Subject::Name(..) => None,
         };
         let progress = self.progress_mut(&pending.subject, &pending.rule);
@@ -1173,7 +1233,7 @@ impl Memory {
                 pending.action.fits(task.state)
                     && self
                         .task(kind, &task.id)
-                        .is_some_and(|memory| memory.state_since < pending.at)
+                        .is_some_and(|memory| memory.state_since.get() < pending.at)
             });
             let (outcome, detail) = match (left, pending.accepted) {
                 (false, _) => {
@@ -1327,6 +1387,48 @@ impl Progress {
     }
 }
 
+/// A walk through what is remembered of the tasks of a kind: the next one is near the last.
+pub(super) struct Walk<'m> {
+    tasks: Option<&'m BTreeMap<TaskId, TaskMemory>>,
+    range: Option<btree_map::Range<'m, TaskId, TaskMemory>>,
+    at: Option<(&'m TaskId, &'m TaskMemory)>,
+}
+
+impl<'m> Walk<'m> {
+    /// Steps after which to look for a task from the start is quicker.
+    const STEPS: usize = 16;
+
+    fn new(tasks: Option<&'m BTreeMap<TaskId, TaskMemory>>) -> Self {
+        Self { tasks, range: None, at: None }
+    }
+
+    /// What is remembered of a task.
+    pub(super) fn find(&mut self, id: &TaskId) -> Option<&'m TaskMemory> {
+        if let (Some(range), Some((mut known, mut task))) = (&mut self.range, self.at) {
+            for _ in 0..Self::STEPS {
+                match known.cmp(id) {
+                    Ordering::Less => {
+                        let Some(next) = range.next() else {
+                            self.at = None;
+                            return None;
+                        };
+                        (known, task) = next;
+                    }
+                    Ordering::Equal => {
+                        self.at = Some((known, task));
+                        return Some(task);
+                    }
+                    Ordering::Greater => break,
+                }
+            }
+        }
+        let mut range = self.tasks?.range::<TaskId, _>(id..);
+        self.at = range.next();
+        self.range = Some(range);
+        self.at.filter(|(known, _)| *known == id).map(|(_, task)| task)
+    }
+}
+
 /// One look at one kind.
 struct Glance<'a> {
     kind: &'a Kind,
@@ -1358,7 +1460,7 @@ fn dropped_at_once(task: &Task) -> bool {
         && task
             .started
             .zip(task.ended)
-            .is_some_and(|(started, ended)| ended.duration_since(started) < AT_ONCE)
+            .is_some_and(|(started, ended)| ended.get().duration_since(started.get()) < AT_ONCE)
 }
 
 /// How long the memory of a task that left the lists is kept: servers that restart can bring back
@@ -1369,28 +1471,29 @@ const KEEP_GONE: SignedDuration = SignedDuration::from_hours(7 * 24);
 /// down whenever it is quiet, so only the latest can come back; and thousands may come and go in a day.
 const MOST_GONE: usize = 20_000;
 
-/// How a list differs from the one before, which is sorted by id; `None` if this one is not.
-fn differences<'s>(before: &[Arc<Task>], tasks: &'s [Arc<Task>]) -> Option<News<'s>> {
-    let mut news = News::default();
-    let mut before = before.iter().peekable();
-    for (place, task) in tasks.iter().enumerate() {
-        // The very same task, not only an equal one: the reader shares what is listed as it was.
-        if before.next_if(|before| Arc::ptr_eq(before, task)).is_some() {
-            continue;
-        }
-        if place > 0 && tasks[place - 1].id >= task.id {
-            return None;
-        }
-        while let Some(left) = before.next_if(|before| before.id < task.id) {
-            news.left.push(left.id.clone());
-        }
-        if before.next_if(|before| before.id == task.id).is_some_and(|old| Arc::ptr_eq(old, task)) {
-            continue;
-        }
-        news.listed.push(task);
+/// Puts many tasks in. One by one they would come to the same, and lie in twice the room.
+fn put_all(tasks: &mut BTreeMap<TaskId, TaskMemory>, new: Vec<(TaskId, TaskMemory)>) {
+    if new.len() > tasks.len() / 8 {
+        tasks.append(&mut new.into_iter().collect());
+    } else {
+        tasks.extend(new);
     }
-    news.left.extend(before.map(|left| left.id.clone()));
-    Some(news)
+}
+
+/// How a list differs from the one before.
+fn differences<'s>(before: &Listing, tasks: &'s Listing) -> News<'s> {
+    let mut news = News::default();
+    if before.is(tasks) {
+        return news;
+    }
+    for step in tasks.since(before) {
+        match step {
+            Step::Same { .. } => {}
+            Step::Changed { new, .. } | Step::New { new } => news.listed.push(&tasks[new]),
+            Step::Gone { old } => news.left.push(before[old].id.clone()),
+        }
+    }
+    news
 }
 
 /// What a look tells of an action.

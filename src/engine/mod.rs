@@ -3,6 +3,7 @@
 //! Pure: no clock, no randomness, no I/O, no async. Time and seed come in as values; what must be
 //! remembered goes out as values. `tests/architecture.rs` holds this.
 
+mod alike;
 pub mod audit;
 pub mod backoff;
 pub mod breaker;
@@ -11,8 +12,10 @@ pub mod decide;
 pub mod described;
 pub mod explained;
 pub mod forecast;
+pub mod listing;
 pub mod memory;
 pub mod message;
+pub mod moment;
 pub mod name;
 mod needles;
 pub mod observe;

@@ -4,6 +4,7 @@
 //! says so, and a name that cannot be read at all is still a name: nothing here fails.
 
 use std::fmt;
+use std::num::NonZeroU64;
 
 use serde::{Deserialize, Serialize, Serializer};
 use sha2::{Digest, Sha256};
@@ -16,7 +17,7 @@ pub use super::redact::scrub;
 pub struct TaskName {
     shown: Box<str>,
     /// Where it is not that of the name as it is shown. It is seldom asked for, and takes its time.
-    identity: Option<u64>,
+    identity: Option<NonZeroU64>,
 }
 
 /// The name as it is kept.
@@ -33,7 +34,7 @@ impl TaskName {
         if redact::is_plain(raw) {
             return Self { shown: raw.into(), identity: None };
         }
-        let identity = Some(number(&redact::redacted_identity(raw)));
+        let identity = NonZeroU64::new(number(&redact::redacted_identity(raw)));
         Self { shown: redact::redacted_name(raw).into(), identity }
     }
 
@@ -49,7 +50,7 @@ impl TaskName {
     /// It comes from the name as the server sent it: the shown form of a name has another one.
     #[must_use]
     pub fn identity(&self) -> u64 {
-        self.identity.unwrap_or_else(|| number(&self.shown))
+        self.identity.map_or_else(|| number(&self.shown), NonZeroU64::get)
     }
 
     /// What the name says.

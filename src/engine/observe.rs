@@ -2,7 +2,7 @@
 //! that a server on which nothing happens costs nothing, however many tasks it lists.
 
 use std::collections::hash_map::DefaultHasher;
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::hash::{Hash as _, Hasher as _};
 use std::sync::Arc;
 
@@ -10,7 +10,9 @@ use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 
 use super::decide::Planned;
+use super::listing::{Listing, Step};
 use super::memory::{Memory, Snapshot};
+use super::moment::Moment;
 use super::task::{Flavour, Kind, ServerName, State, Task, TaskId};
 
 /// A look at which something was seen or decided. The looks between two of these showed nothing new.
@@ -107,13 +109,23 @@ pub struct Observation {
 struct Mark {
     /// Of all that makes a row when it changes, in one number.
     form: u64,
-    still_since: Option<Timestamp>,
+    still_since: Option<Moment>,
+    /// Whether it runs, and so may come to a stand without being listed otherwise.
+    runs: bool,
+}
+
+/// A list as it was last written down.
+#[derive(Debug, Default)]
+struct Written {
+    tasks: Listing,
+    /// One for each of them.
+    marks: Vec<Mark>,
 }
 
 /// Tells what is new in a look.
 #[derive(Debug, Default)]
 pub struct Observer {
-    marks: BTreeMap<Kind, HashMap<TaskId, Mark>>,
+    written: BTreeMap<Kind, Written>,
     header: Option<(Flavour, SignedDuration, BTreeSet<Kind>, BTreeSet<Kind>)>,
     last: Option<Timestamp>,
     away: bool,
@@ -126,10 +138,21 @@ pub const STILL: SignedDuration = SignedDuration::from_mins(5);
 impl Observer {
     /// Takes in what was last written down of each task that was still listed then.
     pub fn restore(&mut self, last: impl IntoIterator<Item = Observation>) {
-        for Observation { kind, id, task, still_since } in last {
-            let Some(task) = task else { continue };
-            let mark = Mark { form: form(&task), still_since };
-            self.marks.entry(kind).or_default().insert(id, mark);
+        let mut lists: BTreeMap<Kind, Vec<Observation>> = BTreeMap::new();
+        for seen in last {
+            lists.entry(seen.kind.clone()).or_default().push(seen);
+        }
+        for (kind, mut list) in lists {
+            list.sort_by(|a, b| a.id.cmp(&b.id));
+            list.dedup_by(|a, b| a.id == b.id);
+            let listed = list.into_iter().filter_map(|seen| Some((seen.task?, seen.still_since)));
+            let (tasks, marks): (Vec<_>, _) = listed
+                .map(|(task, still_since)| {
+                    let mark = Mark::new(&task, still_since);
+                    (task, mark)
+                })
+                .unzip();
+            self.written.insert(kind, Written { tasks: Listing::of_sorted(tasks), marks });
         }
     }
 
@@ -160,43 +183,51 @@ impl Observer {
             .collect();
         let mut seen = Vec::new();
         for (kind, tasks) in &snapshot.kinds {
-            let marks = self.marks.entry(kind.clone()).or_default();
-            for task in tasks {
+            let written = self.written.entry(kind.clone()).or_default();
+            let mut note = |id: &TaskId, task: Option<&Arc<Task>>, still_since| {
+                let (kind, id, task) = (kind.clone(), id.clone(), task.cloned());
+                seen.push(Observation { kind, id, task, still_since });
+            };
+            let mut marks = Vec::with_capacity(tasks.len());
+            let mut gone = Vec::new();
+            for step in tasks.since(&written.tasks) {
+                let (old, new) = match step {
+                    Step::Same { old, .. } if !written.marks[old].runs => {
+                        marks.push(written.marks[old]);
+                        continue;
+                    }
+                    Step::Same { old, new } | Step::Changed { old, new } => (Some(old), new),
+                    Step::New { new } => (None, new),
+                    Step::Gone { old } => {
+                        gone.push(old);
+                        continue;
+                    }
+                };
+                let task = &tasks[new];
                 let still_since = (task.state == State::Running)
                     .then(|| memory.task(kind, &task.id))
                     .flatten()
-                    .map(|memory| memory.progress_at)
+                    .map(|memory| memory.progress_at.get())
                     .filter(|since| {
-                        let noted = || marks.get(&task.id).and_then(|mark| mark.still_since);
+                        let noted = || old.and_then(|old| written.marks[old].still_since);
                         now.duration_since(*since) >= STILL
                             || acted.contains(&(kind, &task.id))
-                            || noted() == Some(*since)
+                            || noted() == Some((*since).into())
                     });
-                let mark = Mark { form: form(task), still_since };
-                if marks.get(&task.id) != Some(&mark) {
-                    marks.insert(task.id.clone(), mark);
-                    seen.push(Observation {
-                        kind: kind.clone(),
-                        id: task.id.clone(),
-                        task: Some(task.clone()),
-                        still_since,
-                    });
+                let mark = Mark::new(task, still_since);
+                if old.is_none_or(|old| written.marks[old] != mark) {
+                    note(&task.id, Some(task), still_since);
                 }
+                marks.push(mark);
             }
-            if marks.len() > tasks.len() {
-                let present: HashSet<&TaskId> = tasks.iter().map(|task| &task.id).collect();
-                let mut gone: Vec<TaskId> =
-                    marks.keys().filter(|id| !present.contains(id)).cloned().collect();
-                gone.sort_unstable();
-                for id in gone {
-                    marks.remove(&id);
-                    let (kind, task, still_since) = (kind.clone(), None, None);
-                    seen.push(Observation { kind, id, task, still_since });
-                }
+            for old in gone {
+                note(&written.tasks[old].id, None, None);
             }
+            *written = Written { tasks: tasks.clone(), marks };
         }
         let unread: BTreeSet<Kind> = snapshot.unread.keys().cloned().collect();
-        let known = self.marks.iter().filter(|(_, marks)| !marks.is_empty()).map(|(kind, _)| kind);
+        let known = self.written.iter().filter(|(_, written)| !written.tasks.is_empty());
+        let known = known.map(|(kind, _)| kind);
         let is_absent =
             |kind: &&Kind| !snapshot.kinds.contains_key(*kind) && !unread.contains(*kind);
         let absent: BTreeSet<Kind> = known.filter(is_absent).cloned().collect();
@@ -221,6 +252,13 @@ impl Observer {
             absent,
             seen,
         })
+    }
+}
+
+impl Mark {
+    fn new(task: &Task, still_since: Option<Timestamp>) -> Self {
+        let runs = task.state == State::Running;
+        Self { form: form(task), still_since: still_since.map(Moment::from), runs }
     }
 }
 
@@ -262,7 +300,7 @@ mod tests {
             state,
             status: "".into(),
             progress: 0.0,
-            started: Some(at(0)),
+            started: Some(at(0).into()),
             ended: None,
             total_bytes: 0,
             error: "".into(),

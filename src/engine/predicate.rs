@@ -2,7 +2,7 @@
 
 use std::cell::OnceCell;
 use std::fmt;
-use std::rc::Rc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -201,15 +201,15 @@ pub struct View<'a> {
     parts: OnceCell<Parts<'a>>,
     /// File, source and target, as globs are held against them.
     paths: OnceCell<[Option<SmolStr>; 3]>,
-    of_error: Rc<OfError>,
+    of_error: OnceCell<Arc<OfError>>,
 }
 
 /// What the error tells, looked for once for all tasks that are alike in server, state and error.
 #[derive(Debug, Default)]
 pub(super) struct OfError {
-    judged: OnceCell<(Class, Retry)>,
-    wait: OnceCell<Option<Duration>>,
-    shown: OnceCell<SmolStr>,
+    judged: OnceLock<(Class, Retry)>,
+    wait: OnceLock<Option<Duration>>,
+    shown: OnceLock<SmolStr>,
 }
 
 /// The error's text: what the server lists, or, for a task that ended badly and whose error the server
@@ -234,19 +234,19 @@ impl<'a> View<'a> {
         classes: &'a ClassTable,
         now: Timestamp,
     ) -> Self {
-        let (parts, paths, of_error) = (OnceCell::new(), OnceCell::new(), Rc::default());
+        let (parts, paths, of_error) = (OnceCell::new(), OnceCell::new(), OnceCell::new());
         Self { server, flavour, kind, task, memory, now, classes, parts, paths, of_error }
     }
 
     /// What the error tells, to be shared with views of tasks that are alike in server, state and
     /// error.
-    pub(super) fn of_error(&self) -> &Rc<OfError> {
-        &self.of_error
+    pub(super) fn of_error(&self) -> &Arc<OfError> {
+        self.of_error.get_or_init(Arc::default)
     }
 
     /// Takes over what was found, or will be, for a task that is alike.
-    pub(super) fn share(&mut self, of_error: &Rc<OfError>) {
-        self.of_error = Rc::clone(of_error);
+    pub(super) fn share(&mut self, of_error: &Arc<OfError>) {
+        self.of_error = OnceCell::from(Arc::clone(of_error));
     }
 
     /// The error's text, also where the server forgot it.
@@ -263,7 +263,7 @@ impl<'a> View<'a> {
 
     /// The class of the error, and whether running the task again later is sensible.
     pub(super) fn judged(&self) -> &(Class, Retry) {
-        self.of_error.judged.get_or_init(|| {
+        self.of_error().judged.get_or_init(|| {
             let verdict = self.classes.judge(self.error(), self.flavour, self.task.state);
             (verdict.class, verdict.retry)
         })
@@ -286,7 +286,7 @@ impl<'a> View<'a> {
         if custom.is_some() {
             return named_wait(self.error(), custom);
         }
-        *self.of_error.wait.get_or_init(|| named_wait(self.error(), None))
+        *self.of_error().wait.get_or_init(|| named_wait(self.error(), None))
     }
 
     /// What the name says.
@@ -349,12 +349,13 @@ impl<'a> View<'a> {
 /// From when on a length of time about a task counts, by what is remembered of it and its listed state.
 pub(super) fn span_since(memory: &TaskMemory, state: State, field: SpanField) -> Option<Timestamp> {
     let running = state == State::Running;
-    match field {
-        SpanField::Age => memory.ended.or(memory.started).or(Some(memory.state_since)),
-        SpanField::RunningFor if running => Some(memory.started.unwrap_or(memory.state_since)),
-        SpanField::StalledFor if running => Some(memory.progress_at),
-        SpanField::RunningFor | SpanField::StalledFor => None,
-    }
+    let since = match field {
+        SpanField::Age => memory.ended.or(memory.started).unwrap_or(memory.state_since),
+        SpanField::RunningFor if running => memory.started.unwrap_or(memory.state_since),
+        SpanField::StalledFor if running => memory.progress_at,
+        SpanField::RunningFor | SpanField::StalledFor => return None,
+    };
+    Some(since.get())
 }
 
 /// Mount and path together, with one slash between.
@@ -552,7 +553,7 @@ impl Test {
             Self::Class(_) => view.class().as_str().into(),
             // Often asked for and long.
             Self::Text(TextField::Error, _) => {
-                view.of_error.shown.get_or_init(|| view.error().into()).clone()
+                view.of_error().shown.get_or_init(|| view.error().into()).clone()
             }
             Self::Text(field, _) => view.text(*field).into(),
             Self::Path(field, _) => view.path(*field).cloned().unwrap_or_else(none),

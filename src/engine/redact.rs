@@ -6,6 +6,7 @@
 use std::borrow::Cow;
 use std::sync::LazyLock;
 
+use memchr::memmem;
 use regex::{Captures, Regex};
 
 /// What stands in the place of a secret.
@@ -47,14 +48,18 @@ enum LinkSort {
     Ed2k,
 }
 
+/// What a token or a password in a name begins with.
+static BEGINNINGS: LazyLock<[memmem::Finder<'static>; 3]> =
+    LazyLock::new(|| ["eyJ", "bot", PASSWORD_MARK].map(memmem::Finder::new));
+
 /// Whether a name has nothing that a secret could begin with, as most have; the steps below would find
 /// nothing, at some cost.
 pub(super) fn is_plain(name: &str) -> bool {
+    let bytes = name.as_bytes();
+    let has = |finder: &memmem::Finder<'_>| finder.find(bytes).is_some();
     !name.starts_with("download ")
-        && !name.contains(':')
-        && !name.contains("eyJ")
-        && !name.contains("bot")
-        && !name.contains(PASSWORD_MARK)
+        && memchr::memchr(b':', bytes).is_none()
+        && !BEGINNINGS.iter().any(has)
 }
 
 /// The name as it may be shown.

@@ -13,6 +13,7 @@ use serde::Serialize;
 
 use super::audit::{AuditRow, IntentId, Outcome, Trouble};
 use super::decide::{Decision, Planned, Tick, decide, decide_part};
+use super::listing::Listing;
 use super::memory::{Answer, KindPending, Memory, Pending, Settling, Snapshot, Subject};
 use super::observe::{After, Look, Observation};
 use super::predicate::{SpanField, Test};
@@ -109,8 +110,6 @@ pub struct Replay<'r> {
     apart: HashMap<Key, Apart>,
     /// Tasks of which history cannot tell what would have become.
     uncertain: BTreeSet<Key>,
-    /// Where in its list each task is.
-    places: HashMap<Key, usize>,
     /// What is shown otherwise than at the last tick.
     changed: BTreeSet<Key>,
     /// Tasks with an action that waits to be judged.
@@ -158,7 +157,6 @@ impl<'r> Replay<'r> {
             absent: BTreeSet::new(),
             apart: HashMap::new(),
             uncertain: BTreeSet::new(),
-            places: HashMap::new(),
             changed: BTreeSet::new(),
             judging: BTreeSet::new(),
             awake: BTreeSet::new(),
@@ -242,21 +240,7 @@ impl<'r> Replay<'r> {
         let runs = task.as_ref().is_some_and(|task| task.state == State::Running);
         let key = (kind, id);
         let tasks = self.shown.kinds.entry(key.0.clone()).or_default();
-        match (self.places.get(&key).copied(), task) {
-            (Some(place), Some(task)) => tasks[place] = task,
-            (None, Some(task)) => {
-                self.places.insert(key.clone(), tasks.len());
-                tasks.push(task);
-            }
-            (Some(place), None) => {
-                self.places.remove(&key);
-                tasks.swap_remove(place);
-                if let Some(other) = tasks.get(place) {
-                    self.places.insert((key.0.clone(), other.id.clone()), place);
-                }
-            }
-            (None, None) => {}
-        }
+        tasks.put(&key.1, task);
         self.changed.insert(key.clone());
         if runs {
             self.running.insert(key, still_since);
@@ -266,13 +250,13 @@ impl<'r> Replay<'r> {
     }
 
     fn listed(&self, key: &Key) -> Option<&Arc<Task>> {
-        listed(&self.shown, &self.places, key)
+        listed(&self.shown, key)
     }
 
     /// One look as the daemon takes it.
     fn tick(&mut self, now: Timestamp, real: Option<(&[AuditRow], bool)>) {
         let hidden: Vec<Kind> = self.shown.unread.keys().chain(&self.absent).cloned().collect();
-        let hidden: Vec<(Kind, Vec<Arc<Task>>)> =
+        let hidden: Vec<(Kind, Listing)> =
             hidden.into_iter().filter_map(|kind| self.shown.kinds.remove_entry(&kind)).collect();
         let whole = !hidden.is_empty()
             || self.whole_at.is_none_or(|at| now.duration_since(at) >= self.settings.whole_every);
@@ -284,16 +268,14 @@ impl<'r> Replay<'r> {
         } else {
             let part: Vec<(&Kind, &TaskId, Option<&Task>)> = changed
                 .union(&self.judging)
-                .map(|key| {
-                    (&key.0, &key.1, listed(&self.shown, &self.places, key).map(Arc::as_ref))
-                })
+                .map(|key| (&key.0, &key.1, listed(&self.shown, key).map(Arc::as_ref)))
                 .collect();
             self.memory.fold_part(&self.shown, &part, now);
         }
         // The daemon saw all their movements; only that they stopped was written down.
         for ((kind, id), still_since) in &self.running {
             if let Some(task) = self.memory.task_mut(kind, id) {
-                task.progress_at = still_since.unwrap_or(now);
+                task.progress_at = still_since.unwrap_or(now).into();
             }
         }
         for key in &changed {
@@ -407,13 +389,13 @@ impl<'r> Replay<'r> {
                     SpanField::StalledFor if running => task.progress_at,
                     _ => return,
                 };
-                moments.push((from, *bound));
+                moments.push((from.get(), *bound));
             });
             if let Some(limit) = rule.give_up_after {
                 let subject = Subject::Task(kind.clone(), id.clone());
                 let ours = self.memory.progress_of(&subject, &rule.name);
                 let ours = ours.and_then(|progress| progress.first_failure);
-                moments.extend(task.first_failed_at.map(|from| (from, limit)));
+                moments.extend(task.first_failed_at.map(|from| (from.get(), limit)));
                 moments.extend(ours.map(|from| (from, limit)));
             }
         }
@@ -675,12 +657,8 @@ impl<'r> Replay<'r> {
     }
 }
 
-fn listed<'s>(
-    shown: &'s Snapshot,
-    places: &HashMap<Key, usize>,
-    key: &Key,
-) -> Option<&'s Arc<Task>> {
-    shown.kinds.get(&key.0)?.get(*places.get(key)?)
+fn listed<'s>(shown: &'s Snapshot, key: &Key) -> Option<&'s Arc<Task>> {
+    shown.kinds.get(&key.0)?.find(&key.1)
 }
 
 /// The action an audit row is about.

@@ -12,6 +12,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::audit::IntentId;
 use super::decide::{Decision, Planned, Tick, decide};
+use super::listing::Listing;
 use super::memory::{Answer, KindPending, Memory, Pending, Settling, Snapshot};
 use super::rule::{Effect, Mode, RuleSet};
 use super::task::{Flavour, Kind, ServerName, State, Task, TaskId};
@@ -119,7 +120,7 @@ pub fn simulate(rules: &RuleSet, scenario: &Scenario, seed: u64, mut watch: impl
     let mut intents = 0;
     let mut at = Duration::ZERO;
     let mut poll_at = Duration::ZERO;
-    let mut before: Option<BTreeMap<Kind, Vec<Arc<Task>>>> = None;
+    let mut before: Option<BTreeMap<Kind, Listing>> = None;
     loop {
         let now = moment(scenario.start, at);
         for live in &mut stage {
@@ -187,7 +188,7 @@ fn snapshot(scenario: &Scenario, stage: &[Live<'_>]) -> Snapshot {
         server: scenario.server.clone(),
         flavour: scenario.flavour,
         skew: SignedDuration::ZERO,
-        kinds,
+        kinds: kinds.into_iter().map(|(kind, tasks)| (kind, tasks.into())).collect(),
         unread: BTreeMap::new(),
     }
 }
@@ -268,12 +269,12 @@ impl<'a> Live<'a> {
             // Its progress moves, and it goes on.
             State::Running if running.is_some() => {}
             State::Running => {
-                (task.started, task.ended, task.progress) = (Some(at), None, 0.0);
+                (task.started, task.ended, task.progress) = (Some(at.into()), None, 0.0);
             }
             State::Pending => (task.started, task.ended) = (None, None),
             state if state.is_done() => {
-                task.started = running.map_or(Some(at), |task| task.started);
-                task.ended = Some(at);
+                task.started = running.map_or(Some(at.into()), |task| task.started);
+                task.ended = Some(at.into());
             }
             _ => {}
         }
@@ -299,7 +300,7 @@ impl<'a> Live<'a> {
             Effect::Retry => {
                 if let Some(task) = &mut self.task {
                     task.state = State::Running;
-                    (task.started, task.ended) = (Some(now), None);
+                    (task.started, task.ended) = (Some(now.into()), None);
                     (task.error, task.status, task.progress) = ("".into(), "".into(), 0.0);
                 }
                 self.cue(now, |cue| match cue {
@@ -323,7 +324,7 @@ impl<'a> Live<'a> {
                         _ => State::Canceled,
                     };
                     task.error = "context canceled".into();
-                    task.ended = Some(now);
+                    task.ended = Some(now.into());
                 }
             }
         }

@@ -4,11 +4,11 @@ use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
-use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use smol_str::SmolStr;
 
+use super::moment::Moment;
 use super::name::TaskName;
 
 /// Implements what a thin string newtype needs.
@@ -185,8 +185,8 @@ pub enum State {
     WaitingRetry,
     /// 9: about to run again.
     BeforeRetry,
-    /// A number outside 0-9: kept, never acted on.
-    Unknown(i64),
+    /// A number outside 0-9: kept, never acted on. One that has no place here becomes the nearest.
+    Unknown(i32),
 }
 
 impl State {
@@ -210,7 +210,10 @@ impl State {
         usize::try_from(number)
             .ok()
             .and_then(|index| Self::KNOWN.get(index).copied())
-            .unwrap_or(Self::Unknown(number))
+            .unwrap_or_else(|| {
+                let nearest = number.clamp(i32::MIN.into(), i32::MAX.into());
+                Self::Unknown(i32::try_from(nearest).unwrap_or(-1))
+            })
     }
 
     /// The state's name, as the published page writes it; `None` for an unknown one.
@@ -326,9 +329,9 @@ pub struct Task {
     /// Percent, 0 to 100; may be 0 on a task that succeeded.
     pub progress: f64,
     /// When the last run began; `None` before the first and after a restart of the server.
-    pub started: Option<Timestamp>,
+    pub started: Option<Moment>,
     /// When the last run ended.
-    pub ended: Option<Timestamp>,
+    pub ended: Option<Moment>,
     /// Size in bytes; 0 when not known yet.
     pub total_bytes: u64,
     /// The last error's text, empty if none. Secrets are out already.
@@ -354,9 +357,9 @@ pub struct Fingerprint {
     /// Where it stood.
     pub state: State,
     /// When its last run began.
-    pub started: Option<Timestamp>,
+    pub started: Option<Moment>,
     /// When its last run ended.
-    pub ended: Option<Timestamp>,
+    pub ended: Option<Moment>,
     /// Its error text, secrets out.
     pub error: Arc<str>,
 }
@@ -370,7 +373,7 @@ mod tests {
         for number in 0..10 {
             let state = State::from_number(number);
             assert_eq!(state.to_string().parse::<State>().unwrap(), state);
-            assert_ne!(state, State::Unknown(number));
+            assert!(!matches!(state, State::Unknown(_)));
         }
         assert_eq!(State::from_number(12), State::Unknown(12));
         assert_eq!("unknown(12)".parse::<State>().unwrap(), State::Unknown(12));

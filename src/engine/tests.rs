@@ -35,8 +35,8 @@ fn task(id: &str, state: State, seconds: Option<(i64, i64)>, error: &str) -> Tas
         state,
         status: "".into(),
         progress: 0.0,
-        started: seconds.map(|(started, _)| at(started)),
-        ended: seconds.filter(|_| state.is_done()).map(|(_, ended)| at(ended)),
+        started: seconds.map(|(started, _)| at(started).into()),
+        ended: seconds.filter(|_| state.is_done()).map(|(_, ended)| at(ended).into()),
         total_bytes: 1,
         error: error.into(),
     }

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use super::error::{Cause, StoreError};
 use super::read::{Fault, Reader};
 use crate::engine::audit::{IntentId, Trouble};
+use crate::engine::moment::Moment;
 use crate::engine::name::TaskName;
 use crate::engine::observe::{After, Look, Observation};
 use crate::engine::task::{Flavour, Kind, ServerName, State, Task, TaskId};
@@ -106,8 +107,8 @@ fn write_one(
         look,
         number,
         task.state.to_string(),
-        nanoseconds(task.started),
-        nanoseconds(task.ended),
+        nanoseconds(task.started.map(Moment::get)),
+        nanoseconds(task.ended.map(Moment::get)),
         task.progress,
         i64::try_from(task.total_bytes).unwrap_or(i64::MAX),
         text(connection, &task.error)?,
@@ -420,8 +421,8 @@ fn observation(
         state: state.parse::<State>()?,
         status: words(first + 9)?,
         progress: row.get(first + 6)?,
-        started: moment(row.get(first + 4)?)?,
-        ended: moment(row.get(first + 5)?)?,
+        started: row.get::<_, Option<i64>>(first + 4)?.map(Moment::from_nanosecond),
+        ended: row.get::<_, Option<i64>>(first + 5)?.map(Moment::from_nanosecond),
         total_bytes: u64::try_from(row.get::<_, i64>(first + 7)?).unwrap_or(0),
         error: words(first + 8)?,
     };

@@ -75,20 +75,19 @@ fn event(id: i64) -> AuditRow {
 
 fn task(failed: i64) -> TaskMemory {
     TaskMemory {
-        first_seen: at(0),
         state: State::Unknown(12),
-        state_since: at(1),
-        started: Some(at(2)),
+        state_since: at(1).into(),
+        started: Some(at(2).into()),
         ended: None,
-        listed: (Some(at(3)), None),
-        failed_at: Some(at(failed)),
-        first_failed_at: Some(at(4)),
+        listed: (Some(at(3).into()), None),
+        failed_at: Some(at(failed).into()),
+        first_failed_at: Some(at(4).into()),
         last_error: "网络超时 \"quoted\" \u{1}".into(),
         progress: 37.25,
-        progress_at: at(5),
+        progress_at: at(5).into(),
         succeeded: Some(SucceededRun { started: None }),
         canceled_by_us: true,
-        gone_since: Some(at(6)),
+        gone_since: Some(at(6).into()),
         pending: Some(Box::new(Pending {
             intent: IntentId(7),
             rule: "retry".into(),
@@ -96,8 +95,8 @@ fn task(failed: i64) -> TaskMemory {
             action: Action::RetrySome,
             before: Fingerprint {
                 state: State::Failed,
-                started: Some(at(1)),
-                ended: Some(at(2)),
+                started: Some(at(1).into()),
+                ended: Some(at(2).into()),
                 error: "boom".into(),
             },
             at: at(8),
@@ -299,7 +298,7 @@ proptest! {
         let mut remembered = task(4);
         remembered.state = State::from_number(number);
         remembered.progress = percent;
-        remembered.failed_at = Some(moment);
+        remembered.failed_at = Some(moment.into());
         remembered.last_error = text.as_str().into();
         let changes = Changes {
             tasks: vec![(text.as_str().into(), text.as_str().into(), Some(remembered))],
@@ -682,7 +681,7 @@ async fn an_entry_that_cannot_be_read_is_named_and_not_passed_over() {
     check("server", "", "json = '{'");
     check("rule", "s", "json = '7' WHERE rule = 's'");
     check("progress", r#"{"task":["copy","a"]} s"#, "json = '{}' WHERE rule = 's'");
-    check("task", "copy a", "json = '{\"first_seen\": 1}' WHERE id = 'a' AND kind = 'copy'");
+    check("task", "copy a", "json = '{\"failed_at\": 1}' WHERE id = 'a' AND kind = 'copy'");
 }
 
 #[tokio::test]

@@ -17,6 +17,7 @@ use super::error::{At, Error, Oddity};
 use super::list::Reader;
 use super::wire::{self, Envelope, RoleForm, WireError};
 use crate::ambient::{self, Clock};
+use crate::engine::listing::Listing;
 use crate::engine::name::scrub;
 use crate::engine::task::{Flavour, Kind, ServerName, Task, TaskId};
 
@@ -231,7 +232,7 @@ impl Batch {
 pub struct KindList {
     /// The tasks of both lists, each once, by id. A task that moved from `done` to `undone` between the
     /// two readings is in neither: absence from one look proves nothing.
-    pub tasks: Vec<Arc<Task>>,
+    pub tasks: Listing,
     /// When the look began, by this machine's clock.
     pub read_at: Timestamp,
     /// What the server's clock showed, to the second, between `read_at` and `read_at + roundtrip`;

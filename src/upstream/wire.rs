@@ -16,6 +16,7 @@ use serde_json::value::RawValue;
 
 use super::about::Account;
 use super::list::Reader;
+use crate::engine::moment::Moment;
 use crate::engine::name::{TaskName, scrub};
 use crate::engine::task::{State, Task, TaskId};
 
@@ -197,7 +198,7 @@ pub(super) fn info(envelope: &Envelope<'_>, id: &TaskId) -> Result<Option<Arc<Ta
         if tasks.is_empty() {
             return Ok(None);
         }
-        tasks.into_iter().find(|task| task.id == *id)
+        tasks.find(id).cloned()
     } else {
         let (task, _) = task(data).map_err(|why| WireError::Data(format!("its `data` {why}")))?;
         Some(Arc::new(task)).filter(|task| task.id == *id)
@@ -266,17 +267,79 @@ fn roles(raw: &RawValue) -> (Vec<i64>, RoleForm) {
 }
 
 /// `null`, an empty text and Go's zero time (year 1, in any offset) are no time.
-fn time(raw: &RawValue) -> Option<Timestamp> {
+fn time(raw: &RawValue) -> Option<Moment> {
     time_of(&plain_text(raw))
 }
 
 /// The same of a string's text.
-pub(super) fn time_of(text: &str) -> Option<Timestamp> {
+pub(super) fn time_of(text: &str) -> Option<Moment> {
     if text.is_empty() {
         return None;
     }
-    let time: Timestamp = text.trim().parse().ok()?;
-    (time > Timestamp::UNIX_EPOCH).then_some(time)
+    usual_time(text.as_bytes()).or_else(|| {
+        let time: Timestamp = text.trim().parse().ok()?;
+        (time > Timestamp::UNIX_EPOCH).then(|| time.into())
+    })
+}
+
+/// A time in the form in which Go writes it, `2026-11-23T19:32:47.116464675+08:00` with none to nine digits behind
+/// the seconds, or with `Z`. `None` for whatever is not plainly one: that is read by `jiff`, which takes several times
+/// as long, and there are two times a task.
+fn usual_time(text: &[u8]) -> Option<Moment> {
+    const DAYS_BEFORE: [i64; 12] = [0, 31, 59, 90, 120, 151, 181, 212, 243, 273, 304, 334];
+    let number = |digits: &[u8]| {
+        digits.iter().try_fold(0_i64, |number, digit| {
+            digit.is_ascii_digit().then(|| number * 10 + i64::from(digit - b'0'))
+        })
+    };
+    let (front, rest) = text.split_at_checked(19)?;
+    let marks = [front[4], front[7], front[10], front[13], front[16]];
+    if marks != *b"--T::" {
+        return None;
+    }
+    let (year, month, day) = (number(&front[..4])?, number(&front[5..7])?, number(&front[8..10])?);
+    let (hour, minute) = (number(&front[11..13])?, number(&front[14..16])?);
+    let second = number(&front[17..])?;
+    let leap_days = |year: i64| year / 4 - year / 100 + year / 400;
+    let is_leap = leap_days(year) > leap_days(year - 1);
+    let month_at = usize::try_from(month - 1).ok()?;
+    let mut length = *[31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31].get(month_at)?;
+    length += i64::from(is_leap && month == 2);
+    let plain = (1971..=2261).contains(&year)
+        && (1..=length).contains(&day)
+        && hour < 24
+        && minute < 60
+        && second < 60;
+    if !plain {
+        return None;
+    }
+    let (nanosecond, zone) = match rest.strip_prefix(b".") {
+        None => (0, rest),
+        Some(rest) => {
+            let digits = rest.iter().take_while(|byte| byte.is_ascii_digit()).count();
+            let missing = 9_u32.checked_sub(u32::try_from(digits).ok()?).filter(|_| digits > 0)?;
+            (number(&rest[..digits])? * 10_i64.pow(missing), &rest[digits..])
+        }
+    };
+    let east = match *zone {
+        [b'Z'] => 0,
+        [sign @ (b'+' | b'-'), h1, h2, b':', m1, m2] => {
+            let (hours, minutes) = (number(&[h1, h2])?, number(&[m1, m2])?);
+            if hours > 23 || minutes > 59 {
+                return None;
+            }
+            let east = hours * 3600 + minutes * 60;
+            if sign == b'+' { east } else { -east }
+        }
+        _ => return None,
+    };
+    let days = (year - 1970) * 365 + leap_days(year - 1) - leap_days(1969)
+        + DAYS_BEFORE[month_at]
+        + i64::from(is_leap && month > 2)
+        + day
+        - 1;
+    let seconds = days * 86_400 + hour * 3600 + minute * 60 + second - east;
+    Some(Moment::from_nanosecond(seconds * 1_000_000_000 + nanosecond))
 }
 
 /// The digits of a number, or of a number in a string.
@@ -420,9 +483,10 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::engine::listing::Listing;
 
     /// Reads a list both ways, which must come to the same.
-    fn parse_list(data: &str) -> Result<(Vec<Arc<Task>>, RoleForm), WireError> {
+    fn parse_list(data: &str) -> Result<(Listing, RoleForm), WireError> {
         let text = format!(r#"{{"code":200,"message":"success","data":{data}}}"#);
         let read = |envelope: Result<Envelope<'_>, WireError>| {
             let mut reader = Reader::default();
@@ -440,6 +504,29 @@ mod tests {
         Task::clone(&tasks[0])
     }
 
+    proptest! {
+        #[test]
+        fn a_time_is_read_as_jiff_reads_it(
+            time in "(19[67]|20[0-9]|22[56])[0-9]-(0[0-9]|1[0-3])-([0-2][0-9]|3[0-2])T([01][0-9]|2[0-4]):[0-6][0-9]:[0-6][0-9]\\PC?(\\.[0-9]{0,10})?(Z|[+-][0-2][0-9]:[0-6][0-9]|\\PC?)",
+        ) {
+            let wide: Option<Timestamp> = time.trim().parse().ok();
+            let wide = wide.filter(|time| *time > Timestamp::UNIX_EPOCH).map(Moment::from);
+            prop_assert_eq!(time_of(&time), wide);
+        }
+
+        #[test]
+        fn a_usual_time_is_read_without_help(
+            seconds in 40_000_000_i64..9_000_000_000, nanosecond in 0_i32..1_000_000_000, hours in -23_i8..=23,
+        ) {
+            let time = Timestamp::new(seconds, nanosecond).unwrap();
+            let there = time.to_zoned(jiff::tz::TimeZone::fixed(jiff::tz::offset(hours)));
+            let sign = if hours < 0 { '-' } else { '+' };
+            let text = format!("{}{sign}{:02}:00", there.datetime(), hours.abs());
+            prop_assert_eq!(usual_time(text.as_bytes()), Some(time.into()), "{}", text);
+            prop_assert_eq!(usual_time(text.as_bytes()), time_of(&time.to_string()));
+        }
+    }
+
     #[test]
     fn every_form_of_a_state_is_read() {
         for (wire, state) in [
@@ -452,8 +539,8 @@ mod tests {
             ("0", State::Pending),
             ("42", State::Unknown(42)),
             ("-3", State::Unknown(-3)),
-            ("1e999", State::Unknown(i64::MAX)),
-            ("99999999999999999999", State::Unknown(i64::MAX)),
+            ("1e999", State::Unknown(i32::MAX)),
+            ("99999999999999999999", State::Unknown(i32::MAX)),
             ("\"asleep\"", UNREADABLE),
             ("null", UNREADABLE),
             ("{}", UNREADABLE),
@@ -495,7 +582,7 @@ mod tests {
             ("\"2026-11-23T19:32:47.116464675Z\"", Some("2026-11-23T19:32:47.116464675Z")),
         ] {
             let task = one(&format!("\"start_time\":{wire},\"end_time\":{wire}"));
-            let time = time.map(|time| time.parse::<Timestamp>().unwrap());
+            let time = time.map(|time| Moment::from(time.parse::<Timestamp>().unwrap()));
             assert_eq!((task.started, task.ended), (time, time), "{wire}");
         }
     }

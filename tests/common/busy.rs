@@ -108,12 +108,13 @@ pub async fn busy_server(state: &Path, transitions: usize) -> (usize, usize) {
                     Some(1)
                 }
                 State::Pending => {
-                    (task.state, task.started, task.ended) = (State::Running, Some(now), None);
+                    (task.state, task.started, task.ended) =
+                        (State::Running, Some(now.into()), None);
                     task.error = "".into();
                     Some(20)
                 }
                 State::Running => {
-                    task.ended = Some(now);
+                    task.ended = Some(now.into());
                     random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
                     if (random >> 33).is_multiple_of(4) && busy.attempts < 5 {
                         task.state = State::Failed;

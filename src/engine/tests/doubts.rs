@@ -1154,7 +1154,7 @@ fn what_is_remembered_of_a_kind_that_a_server_lost_goes_in_time_and_not_before()
             server: "home".into(),
             flavour: Flavour::OpenList,
             skew: SignedDuration::ZERO,
-            kinds: BTreeMap::from([(Kind::Upload, Vec::new())]),
+            kinds: BTreeMap::from([(Kind::Upload, Vec::new().into())]),
             unread: why.into_iter().filter(|_| unread).collect(),
         };
         world.memory.fold(&snapshot, at(seconds))

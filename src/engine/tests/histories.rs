@@ -7,6 +7,7 @@ use proptest::prelude::*;
 
 use super::super::decide::{Planned, Sleepers, examine};
 use super::super::memory::{Changes, Subject};
+use super::super::moment::Moment;
 use super::super::rule::Effect;
 use super::super::schedule::Schedule;
 use super::super::task::{RuleName, TaskId};
@@ -208,9 +209,11 @@ impl History {
                 }
                 // No two runs begin at the very same moment, even on a clock that is set back.
                 self.runs += 1;
-                let run = SignedDuration::from_nanos(self.runs);
-                task.started = task.started.map(|moment| moment + run);
-                task.ended = task.ended.map(|moment| moment + run);
+                let run = |moment: Moment| {
+                    Moment::from(moment.get() + SignedDuration::from_nanos(self.runs))
+                };
+                task.started = task.started.map(run);
+                task.ended = task.ended.map(run);
                 self.tasks[n] = Some(task);
                 self.echoes.remove(IDS[n]);
                 self.failed_at.insert(IDS[n], now);
@@ -292,7 +295,9 @@ impl History {
         }
         let snapshot = self.snapshot(step.unread);
         let mut reversed = snapshot.clone();
-        reversed.kinds.values_mut().for_each(|tasks| tasks.reverse());
+        for tasks in reversed.kinds.values_mut() {
+            *tasks = tasks.iter().rev().cloned().collect();
+        }
         let mut mirror = restored(&self.memory);
 
         self.fold(&snapshot, now);

@@ -15,7 +15,7 @@ fn listing(id: &str, state: State) -> Task {
         state,
         status: "uploading".into(),
         progress: 12.5,
-        started: Some(Timestamp::new(1_786_000_000, 123_456_789).unwrap()),
+        started: Some(Timestamp::new(1_786_000_000, 123_456_789).unwrap().into()),
         ended: None,
         total_bytes: 5,
         error: if state == State::Failed { "too many requests".into() } else { "".into() },

@@ -215,7 +215,7 @@ fn explained(
         server: seen.server.clone(),
         flavour: seen.flavour,
         skew: SignedDuration::ZERO,
-        kinds: [(seen.kind.clone(), vec![Arc::clone(task)])].into(),
+        kinds: [(seen.kind.clone(), vec![Arc::clone(task)].into())].into(),
         unread: [].into(),
     };
     let tick = Tick { now, seed: 0 };
