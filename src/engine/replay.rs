@@ -462,12 +462,12 @@ impl<'r> Replay<'r> {
                 if let Some(target) = &planned.task {
                     self.rejoin(&planned.kind, &target.id);
                 }
-            } else if now < self.settings.from {
+            } else if cut_short || now < self.settings.from {
                 // It was not sent, and so tells a breaker nothing.
                 if let Some(target) = &planned.task {
                     self.memory.recall(&target.id, now);
                 }
-            } else if !cut_short {
+            } else {
                 self.note_deed(planned, now);
                 self.intents -= 1;
                 self.remember(planned, IntentId(self.intents), now, &Answer::Accepted);
