@@ -12,8 +12,14 @@ use common::busy::{self, busy_server};
 use common::past::{assert_reproduced, json, looks, taskwarden};
 use common::{Told, Turned, audit, config, daemon, drive, sandbox};
 use jiff::{SignedDuration, Timestamp};
+use proptest::prelude::*;
 use taskwarden::daemon::watch::Looked;
 use taskwarden::engine::audit::AuditRow;
+use taskwarden::engine::class::Class;
+use taskwarden::engine::name::TaskName;
+use taskwarden::engine::report::Report;
+use taskwarden::engine::task::{self, State, Task};
+use taskwarden::rules::{Source, load};
 use taskwarden::sandbox::scenario::{FlakyQueue, flaky_queue};
 use taskwarden::sandbox::{Flavour, Settings};
 use taskwarden::store::Store;
@@ -183,4 +189,69 @@ fn a_backtest_on_nothing_says_so() {
     assert!(err.contains("missing.yaml"), "{err}");
     assert_eq!(ran(&["report", "--since", "soon"]).0, Some(2));
     assert_eq!(ran(&["history"]), (Some(0), String::new()));
+}
+
+/// The class that a rules file gives an error, once it has the line that a report suggested for it.
+fn suggested(error: &str) -> Option<Class> {
+    let task = Task {
+        id: "a".into(),
+        name: TaskName::new("upload a.bin to [/d](/x)"),
+        creator: "".into(),
+        roles: [].into(),
+        state: State::Failed,
+        status: "".into(),
+        progress: 0.0,
+        started: None,
+        ended: None,
+        total_bytes: 0,
+        error: error.into(),
+    };
+    let mut report = Report::default();
+    report.note_failure(&task, &Class::Unknown, 0);
+    let cluster = report.clusters().pop()?;
+    let text = format!(
+        "version: 1\nclasses:\n  {}\nservers: [{{ name: home, url: 'http://127.0.0.1:1', token: x }}]\n\
+         rules: []\n",
+        cluster.suggestion
+    );
+    let loaded = load(Source::new("rules.yaml", &text));
+    assert!(loaded.config.is_some(), "{error:?}\n{text}\n{:?}", loaded.findings);
+    let classes = loaded.config.unwrap().rules.classes;
+    for other in ["", "some other error altogether", "x", "7"] {
+        let class = classes.classify(other, task::Flavour::OpenList, State::Failed);
+        assert!(class == Class::Unknown || other == error, "{error:?} {text}: takes {other:?}");
+    }
+    Some(classes.classify(error, task::Flavour::OpenList, State::Failed))
+}
+
+#[test]
+fn a_class_that_is_suggested_loads_and_takes_the_error() {
+    for error in [
+        "drive said 17: \"a b.mkv\" is odd",
+        "it's a 'quoted' thing: don't",
+        "a.b(c)[d]{e}|f^g$h\\i*j+k?l #m",
+        "first line\nsecond\tline",
+        "first line\r\n  second",
+        "中文「电影」错误 12",
+        "nul\0 and \u{1b}[31m and \u{202e}",
+        "100% of {x: y}, - & *anchor !tag",
+        &"long words and ".repeat(200),
+        &format!("{}'", "x".repeat(299)),
+    ] {
+        assert_eq!(suggested(error), Some("my_class".into()), "{error:?}");
+    }
+    // Of these, what they have in common with others says too little.
+    for error in ["/a/b/c.mkv", "17", "\"quoted\"", "https://h.example/x?y=1", "-", "5: 6", "…#"]
+    {
+        assert_eq!(suggested(error), Some("my_class".into()), "{error:?}");
+    }
+    assert_eq!(suggested(""), None);
+}
+
+proptest! {
+    #[test]
+    fn any_class_that_is_suggested_loads_and_takes_the_error(error in "\\PC{0,40}[ -~\n\t]{0,60}\\PC{0,10}") {
+        let class = suggested(&error);
+        prop_assert!(error.trim().is_empty() || class == Some("my_class".into()), "{error:?} {class:?}");
+    }
 }

@@ -1,8 +1,8 @@
 //! What a stretch of history comes to: failures by class, mount and hour, what each further attempt
 //! is worth, and the errors that no class is known for, put together by their wording.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
-use std::fmt::Write as _;
 
 use jiff::Timestamp;
 use schemars::JsonSchema;
@@ -12,6 +12,7 @@ use super::audit::{AuditRow, Outcome};
 use super::class::Class;
 use super::rule::{Action, Effect, Mode};
 use super::task::{Kind, RuleName, ServerName, State, Task, TaskId};
+use super::text::printable;
 
 /// The counts of a stretch of history.
 #[derive(Debug, Default)]
@@ -105,7 +106,7 @@ impl Report {
         if let Some(cluster) = self.clusters.get_mut(&shape) {
             cluster.count += 1;
         } else if self.clusters.len() < MOST_CLUSTERS {
-            let pattern = pattern(&shape);
+            let pattern = pattern(&shape, &task.error);
             let suggestion = format!("my_class: '{}'", pattern.replace('\'', "''"));
             let example = task.error.to_string();
             self.clusters.insert(shape, Cluster { count: 1, example, pattern, suggestion });
@@ -230,6 +231,7 @@ pub fn shape(error: &str) -> String {
         let inside = &rest[first.len_utf8()..];
         if let Some(close) = close
             && let Some(end) = inside.find(close)
+            && !inside[..end].contains('\n')
         {
             shape.push(first);
             put(&mut shape, ANYTHING);
@@ -238,7 +240,7 @@ pub fn shape(error: &str) -> String {
             continue;
         }
         if !(first.is_ascii_alphanumeric() || first == '/') {
-            put(&mut shape, first);
+            put(&mut shape, if first == NUMBER { ANYTHING } else { first });
             rest = inside;
             continue;
         }
@@ -269,22 +271,41 @@ pub fn shape(error: &str) -> String {
     shape
 }
 
-/// A regular expression that takes the errors of a wording.
+/// A wording with fewer letters than this would take errors of all sorts.
+const LETTERS: usize = 3;
+
+/// A regular expression that takes the errors of a wording; where that says too little, only the one that
+/// is given.
 #[must_use]
-pub fn pattern(shape: &str) -> String {
-    let mut pattern = String::new();
-    for c in shape.trim_matches(|c: char| c == ANYTHING || c.is_whitespace()).chars() {
-        match c {
-            NUMBER => pattern.push_str(r"\d+"),
-            ANYTHING => pattern.push_str(".*"),
-            c if c.is_control() => pattern.push_str(r"\s"),
-            c => {
-                let mut buffer = [0; 4];
-                let _ = write!(pattern, "{}", regex::escape(c.encode_utf8(&mut buffer)));
+pub fn pattern(shape: &str, error: &str) -> String {
+    let wording = shape.trim_matches(|c: char| c == ANYTHING || c.is_whitespace());
+    if wording.chars().filter(|c| c.is_alphabetic()).count() >= LETTERS {
+        return expression(wording, |c| match c {
+            NUMBER => Some(r"\d+"),
+            ANYTHING => Some(".*"),
+            _ => None,
+        });
+    }
+    let whole = error.chars().nth(LONGEST).is_none();
+    let text: String = error.chars().take(LONGEST).collect();
+    format!("^{}{}", expression(&text, |_| None), if whole { "$" } else { "" })
+}
+
+/// Takes a text as it stands, but for what `stands_for` something else.
+fn expression(text: &str, stands_for: impl Fn(char) -> Option<&'static str>) -> String {
+    let mut expression = String::new();
+    for c in text.chars() {
+        match stands_for(c) {
+            Some(other) => expression.push_str(other),
+            None if c.is_whitespace() && c != ' ' => expression.push_str(r"\s"),
+            // What cannot be seen does not get into a rules file.
+            None if matches!(printable(c.encode_utf8(&mut [0; 4])), Cow::Owned(_)) => {
+                expression.push('.');
             }
+            None => expression.push_str(&regex::escape(c.encode_utf8(&mut [0; 4]))),
         }
     }
-    pattern
+    expression
 }
 
 /// The hour of the day at a moment.
@@ -323,7 +344,7 @@ mod tests {
         ] {
             for error in &errors {
                 assert_eq!(super::shape(error), shape, "{error}");
-                assert!(Regex::new(&pattern(shape)).unwrap().is_match(error), "{error}");
+                assert!(Regex::new(&pattern(shape, error)).unwrap().is_match(error), "{error}");
             }
         }
     }
