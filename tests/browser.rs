@@ -139,6 +139,9 @@ const STRUCTURE: &str = r#"
     const root = document.documentElement;
     hold(root.scrollWidth <= innerWidth, `it is ${root.scrollWidth} wide in ${innerWidth}`);
     hold(window.hacked === undefined, "no name runs");
+    for (const said of all(":lang(zh) .sub > [lang=en]:not(.error), :lang(zh) .notice > [lang=en]")) {
+        hold(false, "our own sentences are translated: " + said.textContent);
+    }
     const text = document.body.innerText + all("[title]").map((e) => e.title).join();
     hold(!/[\0-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]/.test(text), "no name turns the text around");
     hold(!/1337/.test(text), "no name is a template");
@@ -310,4 +313,33 @@ async fn without_the_script_everything_can_be_read_and_done() {
     browser.until("location.pathname === '/login'").await;
     browser.open(&scene.at("/")).await;
     assert!(browser.url().await.contains("/login"), "{}", browser.url().await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_may_only_read_is_offered_nothing_else() {
+    let Some(browser) = Browser::start().await else { return };
+    let scene = Scene::start(", read_only: true").await;
+    scene.fill().await;
+    for page in PAGES {
+        browser.open(&scene.at(page)).await;
+        let wrong = browser.run(STRUCTURE).await;
+        assert_eq!(strings(&wrong), Vec::<&str>::new(), "{page}");
+        let forms = "return document.querySelectorAll('form[method=post]').length";
+        assert_eq!(browser.run(forms).await, 0, "{page}");
+        browser.shows("body", "read only").await;
+    }
+    browser.open(&scene.at("/dead")).await;
+    browser.shows("#dead", "connection refused").await;
+    // Nor does one get anywhere who asks all the same.
+    let asked = "
+        const done = arguments[arguments.length - 1];
+        fetch('/rules/pause', {
+            method: 'POST',
+            headers: { 'Content-Type': 'application/x-www-form-urlencoded' },
+            body: new URLSearchParams({ rule: 'once', csrf: 'x' }),
+        }).then((answer) => done(answer.status), (error) => done(String(error)));
+    ";
+    assert_eq!(browser.run_async(asked).await, 403);
+    let actions: Vec<String> = scene.home.audit().into_iter().map(|row| row.action).collect();
+    assert!(!actions.iter().any(|action| action == "pause"), "{actions:?}");
 }
