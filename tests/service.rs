@@ -205,7 +205,8 @@ async fn a_loop_that_hangs_starves_the_watchdog() {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_log_is_for_people_for_the_journal_or_for_machines() {
     let sandbox = openlist().await;
-    let home = Home::on(&sandbox, RULES);
+    // With a warning, which is a record too.
+    let home = Home::on(&sandbox, &format!("rule_files: [none/*.yaml]\n{RULES}"));
     for (format, journal, shape) in [
         ("auto", false, " INFO looking after 1 server with 1 rule"),
         ("auto", true, "<6>looking after 1 server with 1 rule"),
@@ -225,6 +226,14 @@ async fn the_log_is_for_people_for_the_journal_or_for_machines() {
         let daemon = Process::start(command);
         daemon.says(shape).await;
         let said = daemon.terminate().await;
+        let plain = "\nwarning[no-rule-files]";
+        let (as_people_read, as_record) =
+            (format!("\n{said}").contains(plain), said.contains(": warning["));
+        assert_eq!(
+            (as_people_read, as_record),
+            (format == "auto" && !journal, format != "auto" || journal),
+            "{said}"
+        );
         if format == "json" {
             for line in said.lines() {
                 let record: serde_json::Value = serde_json::from_str(line).unwrap();

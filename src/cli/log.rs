@@ -31,6 +31,17 @@ pub enum LogFormat {
     Json,
 }
 
+impl LogFormat {
+    /// Whether people read it as it comes.
+    pub(super) fn is_for_people(self) -> bool {
+        self == Self::Human || (self == Self::Auto && !listened_to_by_the_journal())
+    }
+}
+
+fn listened_to_by_the_journal() -> bool {
+    std::env::var_os("JOURNAL_STREAM").is_some()
+}
+
 /// Starts the log.
 pub(super) fn start(common: &Common, format: LogFormat) {
     let own = |level| Targets::new().with_target("taskwarden", level);
@@ -42,7 +53,7 @@ pub(super) fn start(common: &Common, format: LogFormat) {
     };
     let lines = match format {
         // The journal has the time itself, and takes the level from the front of the line.
-        LogFormat::Auto if std::env::var_os("JOURNAL_STREAM").is_some() => Lines::Journal,
+        LogFormat::Auto if listened_to_by_the_journal() => Lines::Journal,
         LogFormat::Auto | LogFormat::Human => Lines::Human { colored: colored_talk(common) },
         LogFormat::Logfmt => Lines::Logfmt,
         LogFormat::Json => Lines::Json,

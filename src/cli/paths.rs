@@ -8,7 +8,7 @@ use anyhow::{Context as _, anyhow};
 use super::{Common, Exit, Failure, findings, screen};
 use crate::daemon::rules_files::{self, RulesFiles};
 use crate::engine::text::plural;
-use crate::rules::{Config, Severity};
+use crate::rules::{Config, Loaded, Severity};
 
 /// Where the unit of the package keeps it; only the daemon's user and root see into it.
 const SYSTEM_STATE: &str = "/var/lib/taskwarden";
@@ -114,10 +114,24 @@ pub fn read_test(path: &Path) -> anyhow::Result<String> {
 ///
 /// When the file cannot be read or used.
 pub fn load_rules(common: &Common) -> Result<(RulesFiles, Config), Failure> {
+    load_rules_telling(common, |loaded| {
+        screen::say(&findings::human(loaded, screen::colored_talk(common)));
+    })
+}
+
+/// The same, with the findings told by `tell` when there are some.
+///
+/// # Errors
+///
+/// When the file cannot be read or used.
+pub fn load_rules_telling(
+    common: &Common,
+    tell: impl FnOnce(&Loaded),
+) -> Result<(RulesFiles, Config), Failure> {
     let files = read_rules(&config_path(common)?)?;
     let loaded = files.load();
     if !loaded.findings.is_empty() && !common.quiet {
-        screen::say(&findings::human(&loaded, screen::colored_talk(common)));
+        tell(&loaded);
     }
     let errors =
         loaded.findings.iter().filter(|finding| finding.severity == Severity::Error).count();

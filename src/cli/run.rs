@@ -4,10 +4,11 @@ use anyhow::anyhow;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::log::LogFormat;
-use super::{Common, Exit, Failure, paths, runtime};
+use super::{Common, Exit, Failure, findings, paths, runtime, screen};
 use crate::ambient::Clock;
 use crate::daemon::reload::{FollowedFile, Poke};
-use crate::daemon::supervise::{Daemon, Options, StartError};
+use crate::daemon::supervise::{Daemon, Options, StartError, one_line_each};
+use crate::rules::Severity;
 use crate::telemetry::feed::Feed;
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::status::Board;
@@ -33,7 +34,16 @@ pub struct RunArgs {
 }
 
 pub(super) fn run(common: &Common, args: &RunArgs) -> Result<Exit, Failure> {
-    let (files, config) = paths::load_rules(common)?;
+    let (files, config) = paths::load_rules_telling(common, |loaded| {
+        // A snippet of the file is for people; a log has a record a line.
+        if args.log_format.is_for_people() || loaded.config.is_none() {
+            screen::say(&findings::human(loaded, screen::colored_talk(common)));
+        } else {
+            for finding in one_line_each(loaded, Severity::Warning) {
+                Sink::log().emit(&Event::RulesWarning { finding });
+            }
+        }
+    })?;
     let options = Options {
         state_dir: paths::own_state_dir(common)?,
         dry_run: args.dry_run,

@@ -172,8 +172,14 @@ impl Daemon {
         if config.servers.is_empty() {
             return Err(StartError::NoServers);
         }
-        let clients = clients(&config, &options)?;
-        let store = Store::open(&options.state_dir)?;
+        // The one reads the system's certificates, the other waits for the disk.
+        let (clients, store) = std::thread::scope(|scope| {
+            let clients = scope.spawn(|| clients(&config, &options));
+            let store = Store::open(&options.state_dir);
+            let clients = clients.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+            (clients, store)
+        });
+        let (clients, store) = (clients?, store?);
         let log = AuditLog::default();
         log.set(config.audit_log.as_deref()).map_err(StartError::AuditLog)?;
         let telling = Telling::new(&config.notify, &store)?;
@@ -440,8 +446,9 @@ impl Daemon {
         let files = files.clone();
         let load = tokio::task::spawn_blocking(move || files.load());
         let loaded = load.await.map_err(|error| error.to_string())?;
+        let warnings = one_line_each(&loaded, Severity::Warning);
         let Some(mut config) = loaded.config else {
-            return Err(one_line_each(&loaded));
+            return Err(one_line_each(&loaded, Severity::Error).join("\n"));
         };
         if self.rules_only {
             config.servers.clone_from(&self.config.servers);
@@ -485,6 +492,9 @@ impl Daemon {
             }
         }
         self.config = config;
+        for finding in warnings {
+            self.options.sink.emit(&Event::RulesWarning { finding });
+        }
         let revision = self.config.rules.revision.clone();
         self.rules.send_replace(Arc::new(effective(&self.config, &self.options)));
         self.options.sink.emit(&Event::Reloaded { changes: changes.clone(), revision });
@@ -714,16 +724,18 @@ fn client_settings(server: &ServerConfig, clock: &Clock) -> ClientSettings {
     }
 }
 
-/// The errors among findings, a line each; `check` shows them with their source.
-fn one_line_each(loaded: &Loaded) -> String {
-    let errors = loaded.findings.iter().filter(|finding| finding.severity == Severity::Error);
-    let lines = errors.map(|finding| {
+/// The findings of a severity, a line each; `check` shows them with their source.
+#[must_use]
+pub fn one_line_each(loaded: &Loaded, severity: Severity) -> Vec<String> {
+    let wanted = loaded.findings.iter().filter(|finding| finding.severity == severity);
+    let lines = wanted.map(|finding| {
         let Finding { code, message, span, line, column, help, .. } = finding;
         let path = &loaded.file(*span).path;
         let help = help.as_ref().map_or_else(String::new, |help| format!("; {help}"));
-        format!("{path}:{line}:{column}: error[{code}]: {message}{help}")
+        let word = if severity == Severity::Error { "error" } else { "warning" };
+        format!("{path}:{line}:{column}: {word}[{code}]: {message}{help}")
     });
-    lines.collect::<Vec<_>>().join("\n")
+    lines.collect()
 }
 
 /// What differs between two configurations, in words; empty when they mean the same.

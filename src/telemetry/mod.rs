@@ -168,6 +168,11 @@ pub enum Event {
         /// The revision.
         revision: String,
     },
+    /// Something in the rules that are in force now deserves a look.
+    RulesWarning {
+        /// Where and what, as `check` says it.
+        finding: String,
+    },
     /// The rules file changed and cannot be used; the old rules stay.
     ReloadRefused {
         /// The findings, as `check` prints them.
@@ -247,6 +252,7 @@ impl Event {
             Self::Breaker { .. } => "breaker",
             Self::HeldBack { .. } => "held_back",
             Self::Reloaded { .. } => "reloaded",
+            Self::RulesWarning { .. } => "rules_warning",
             Self::ReloadRefused { .. } => "reload_refused",
             Self::StoreAway { .. } => "store_away",
             Self::StoreBack => "store_back",
@@ -311,6 +317,7 @@ impl Event {
             | Self::NotTold { .. }
             | Self::NotPruned { .. }
             | Self::SecretOpen { .. }
+            | Self::RulesWarning { .. }
             | Self::Breaker { open_until: Some(_), .. } => Level::Warn,
             Self::Acted(row) => match row.outcome {
                 Outcome::Ineffective | Outcome::Unknown | Outcome::Rejected => Level::Warn,
@@ -406,6 +413,7 @@ impl fmt::Display for Event {
             Self::Reloaded { changes, revision } => {
                 write!(f, "rules reloaded ({changes}), revision {revision}")
             }
+            Self::RulesWarning { finding } => f.write_str(&printable(finding)),
             Self::ReloadRefused { findings } => {
                 write!(f, "the rules file has errors, so the old rules stay in force\n{findings}")
             }
