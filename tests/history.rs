@@ -98,6 +98,11 @@ async fn a_queue_that_was_worked_off_can_be_looked_back_on() {
     assert_eq!(last, all[all.len() - 3..]);
     assert_eq!(taskwarden(state, &["history", "--kind", "copy"]), "");
     assert_eq!(taskwarden(state, &["history", "--until", "2020-01-01"]), "");
+    // A task that was seen before the moment that is asked for is not new then.
+    let middle = times[times.len() / 2];
+    let later = json(&taskwarden(state, &["history", "--since", middle, "--format", "json"]));
+    let same: Vec<_> = all.iter().filter(|event| event["time"].as_str() >= Some(middle)).collect();
+    assert_eq!(later.iter().collect::<Vec<_>>(), same);
 
     let report = json(&taskwarden(state, &["report", "--format", "json"]));
     let sum = |about: &str| -> u64 {
@@ -188,7 +193,16 @@ fn a_backtest_on_nothing_says_so() {
     assert_eq!(code, Some(78));
     assert!(err.contains("missing.yaml"), "{err}");
     assert_eq!(ran(&["report", "--since", "soon"]).0, Some(2));
-    assert_eq!(ran(&["history"]), (Some(0), String::new()));
+    let nothing = "nothing like this was seen or done in this time\n";
+    assert_eq!(ran(&["history"]), (Some(0), nothing.to_owned()));
+    assert_eq!(ran(&["history", "-q"]), (Some(0), String::new()));
+    let (code, err) = ran(&["history", "--server", "hoem", "--class", "throtled"]);
+    assert_eq!(code, Some(0));
+    assert!(err.contains("of a server `hoem` nothing was ever seen"), "{err}");
+    assert!(err.contains("`throtled` is none of the built-in classes: throttled,"), "{err}");
+    let (code, err) = ran(&["report", "--since", "2026-02-01", "--until", "2026-01-01"]);
+    assert_eq!(code, Some(2));
+    assert!(err.contains("is not before --until"), "{err}");
 }
 
 /// The class that a rules file gives an error, once it has the line that a report suggested for it.

@@ -429,6 +429,24 @@ async fn every_answer_is_one_that_a_browser_treats_with_care() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn who_asks_for_the_same_report_gets_the_one_that_was_made() {
+    let site = Site::open("").await;
+    let made = |query: &str| {
+        let answer = site.get(&format!("/api/v1/report{query}"));
+        assert_eq!(answer.code, 200, "{answer:?}");
+        answer.json()["now"].clone()
+    };
+    let first = made("");
+    site.turned.turn(Duration::from_secs(60));
+    assert_eq!(made(""), first);
+    let other = made("?since=1h");
+    assert_ne!(other, first);
+    site.turned.turn(Duration::from_secs(60));
+    assert_eq!((made(""), made("?since=1h")), (first, other));
+    assert_eq!(site.get("/api/v1/report?since=soon").code, 400);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_wrong_question_is_told_what_is_wrong() {
     let site = Site::open("").await;
     for (path, says) in [

@@ -101,8 +101,10 @@ pub(super) fn run(common: &Common, args: &HistoryArgs) -> Result<Exit, Failure> 
     };
     let story = args.task.is_some() && common.format != Format::Json;
     let mut kept: VecDeque<Event> = VecDeque::new();
+    let mut any = false;
     let gather = |event| {
         if wanted(&event) {
+            any = true;
             if story || args.limit.is_some() {
                 kept.push_back(event);
                 if args.limit.is_some_and(|limit| kept.len() > limit) {
@@ -115,11 +117,13 @@ pub(super) fn run(common: &Common, args: &HistoryArgs) -> Result<Exit, Failure> 
         ControlFlow::Continue(())
     };
     reader.events_each(&looks, &rows, gather).map_err(config)?;
+    if !any {
+        past::say_nothing(common, &reader, looks.server.as_ref(), class.as_ref())?;
+        return Ok(Exit::Fine);
+    }
     if story && !only_done && class.is_none() {
         let sentence = tell(kept.make_contiguous(), &classes, &TimeZone::system());
-        if sentence.is_empty() {
-            screen::say("nothing is known of that task in this time");
-        } else {
+        if !sentence.is_empty() {
             screen::print(&sentence);
         }
     }

@@ -1,5 +1,7 @@
 //! What the lists showed.
 
+use std::time::Duration;
+
 use super::*;
 use crate::engine::audit::Trouble;
 use crate::engine::name::TaskName;
@@ -139,4 +141,27 @@ async fn to_write_down_what_was_seen_takes_as_long_however_much_was_before() {
     let steps = plan.query_map((1, 2), |row| row.get::<_, String>(3)).unwrap();
     let steps: Vec<String> = steps.collect::<Result<_, _>>().unwrap();
     assert!(steps.iter().all(|step| !step.contains("SCAN")), "{steps:?}");
+}
+
+#[tokio::test]
+async fn a_reading_ends_when_its_time_is_over() {
+    let dir = TempDir::new().unwrap();
+    let store = Store::open(dir.path()).unwrap();
+    let written = (0..3000).map(|second| look(second, vec![seen("a", Some(State::Failed))]));
+    store.write(batch(written.collect())).await.unwrap();
+    let read = |within: Duration| {
+        let mut count = 0;
+        let reader = store.reader().unwrap().within(within).unwrap();
+        let ended = reader.looks_each(&LookFilter::default(), |_| {
+            count += 1;
+            ControlFlow::Continue(())
+        });
+        (ended, count)
+    };
+    let (ended, count) = read(Duration::ZERO);
+    assert!(matches!(ended, Err(StoreError::TooLong { .. })), "{ended:?}");
+    assert!(count < 3000, "{count}");
+    let (ended, count) = read(Duration::from_secs(3600));
+    assert!(ended.is_ok(), "{ended:?}");
+    assert_eq!(count, 3000);
 }

@@ -170,6 +170,7 @@ const NEW: Duration = Duration::from_secs(5);
 /// # Errors
 /// When the query is wrong, or the store cannot be read.
 pub async fn report(desk: &Desk, query: &ReportQuery) -> Result<ReportView, Problem> {
+    stretch(query, desk.clock.now())?;
     let turn = tokio::time::timeout(PATIENCE, Arc::clone(&desk.reports.0).lock_owned()).await;
     let mut made = turn.map_err(|_| too_many())?;
     let rules = desk.control.rules();
@@ -199,10 +200,16 @@ pub async fn report(desk: &Desk, query: &ReportQuery) -> Result<ReportView, Prob
     tokio::spawn(work).await.unwrap_or_else(|_| Err(broke_down()))
 }
 
-async fn make(desk: &Desk, query: &ReportQuery) -> Result<ReportView, Problem> {
-    let now = desk.clock.now();
+/// The beginning and the end of what is asked about.
+fn stretch(query: &ReportQuery, now: Timestamp) -> Result<(Timestamp, Timestamp), Problem> {
     let since = moment("since", query.since.as_deref(), now, SignedDuration::from_hours(7 * 24))?;
     let until = moment("until", query.until.as_deref(), now, SignedDuration::ZERO)?;
+    Ok((since, until))
+}
+
+async fn make(desk: &Desk, query: &ReportQuery) -> Result<ReportView, Problem> {
+    let now = desk.clock.now();
+    let (since, until) = stretch(query, now)?;
     let looks = LookFilter {
         since: Some(since),
         until: Some(until),
