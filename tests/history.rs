@@ -169,6 +169,9 @@ async fn a_busy_server_is_looked_back_on_with_other_rules() {
     assert!(first.iter().all(|line| line["uncertain"] == false));
     let second = lines.iter().filter(|line| line["attempt"] == 2).collect::<Vec<_>>();
     assert!(!second.is_empty() && second.iter().all(|line| line["uncertain"] == true));
+    // What lies before the asked-for time is looked on at, and not counted.
+    let args = ["backtest", "--rules", "rules.yaml", "--since", "2100-01-01"];
+    assert!(taskwarden(state.path(), &args).ends_with("no difference in 0 actions\n"));
     // Held against each other, they differ in the same.
     let args = ["backtest", "-q", "--rules", "rules.yaml", "--against", "sooner.yaml"];
     let back = taskwarden(state.path(), &args);

@@ -179,6 +179,7 @@ fn fold(
 ) -> Result<Folded, Failure> {
     let filter =
         LookFilter { server: Some(settings.server.clone()), until, ..LookFilter::default() };
+    let from = settings.from;
     let mut replay = Replay::new(&rules.rules, settings);
     let (mut looks, mut first, mut last) = (0, None, None);
     let mut rest = rows;
@@ -191,9 +192,11 @@ fn fold(
         replay.look(look, here, next.is_some_and(|next| next.after == After::Start));
     };
     let each = |look: Look| {
-        looks += 1;
-        first.get_or_insert(look.time);
-        last = Some(look.time);
+        if look.time >= from {
+            looks += 1;
+            first.get_or_insert(look.time);
+            last = Some(look.time);
+        }
         if let Some(before) = held.take() {
             feed(&mut replay, before, Some(&look));
         }
@@ -210,10 +213,14 @@ fn fold(
 
 /// Says what the comparison stands on.
 fn note(common: &Common, server: &ServerName, folded: &Folded, since: Option<Timestamp>) {
-    let (Some(first), Some(last)) = (folded.first, folded.last) else { return };
     if common.quiet {
         return;
     }
+    let (Some(first), Some(last)) = (folded.first, folded.last) else {
+        let server = printable(server.as_str());
+        screen::say(&format!("{server}: nothing was recorded in this time"));
+        return;
+    };
     let begins = since.filter(|since| *since > first).unwrap_or(first);
     screen::say(&format!(
         "{}: {} to {}, {}",
