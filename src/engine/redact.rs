@@ -48,9 +48,12 @@ enum LinkSort {
     Ed2k,
 }
 
-/// What a token or a password in a name begins with.
-static BEGINNINGS: LazyLock<[memmem::Finder<'static>; 3]> =
-    LazyLock::new(|| ["eyJ", "bot", PASSWORD_MARK].map(memmem::Finder::new));
+/// What a token in a name begins with.
+static BEGINNINGS: LazyLock<[memmem::Finder<'static>; 2]> =
+    LazyLock::new(|| ["eyJ", "bot"].map(memmem::Finder::new));
+
+static PASSWORD: LazyLock<memmem::Finder<'static>> =
+    LazyLock::new(|| memmem::Finder::new(PASSWORD_MARK));
 
 /// Whether a name has nothing that a secret could begin with, as most have; the steps below would find
 /// nothing, at some cost.
@@ -60,6 +63,7 @@ pub(super) fn is_plain(name: &str) -> bool {
     !name.starts_with("download ")
         && memchr::memchr(b':', bytes).is_none()
         && !BEGINNINGS.iter().any(has)
+        && !has(&PASSWORD)
 }
 
 /// The name as it may be shown.
@@ -134,9 +138,8 @@ fn password_in_name(text: &str) -> Cow<'_, str> {
 /// In free text words may follow, behind the last `>`. If what follows does not read like the next
 /// part of a message, the text was cut inside the password, and the rest goes as well.
 fn password_in_text(text: &str) -> Cow<'_, str> {
-    let Some((before, secret)) = text.split_once(PASSWORD_MARK) else {
-        return Cow::Borrowed(text);
-    };
+    let Some(at) = PASSWORD.find(text.as_bytes()) else { return Cow::Borrowed(text) };
+    let (before, secret) = (&text[..at], &text[at + PASSWORD_MARK.len()..]);
     let after = secret.rfind('>').map_or("", |end| &secret[end + 1..]);
     let follows = after.starts_with([':', ';', ',', '.', ')', ']', '"', '\'', '\n', '：', '，'])
         || after.contains(" to [");
@@ -244,7 +247,8 @@ impl<'t> LinkFinder<'t> {
         let Some(lower) = &self.lower else { return };
         for (mark, at) in &mut self.marks {
             if at.is_some_and(|at| at <= from) {
-                *at = lower[from..].find(*mark).map(|found| from + found);
+                let rest = &lower.as_bytes()[from..];
+                *at = memmem::find(rest, mark.as_bytes()).map(|found| from + found);
             }
         }
     }

@@ -233,7 +233,7 @@ impl Reader {
                 && self.digests.hash_one(raw.as_bytes()) == mark.digest
             {
                 part.same.push(mark.place);
-            } else if let Ok(plain) = serde_json::from_str::<Plain<'_>>(raw) {
+            } else if let Some(plain) = Plain::read(raw) {
                 let form = plain.creator_role.form();
                 let task = plain.task(&mut seen, &mut self.texts)?;
                 self.put(task, form, raw, &mut part);
@@ -373,7 +373,7 @@ impl Texts {
 
 /// A task whose fields have the form in which servers write them. Anything else about it is an error
 /// here, and is for [`wire::task`] to read.
-#[derive(Deserialize)]
+#[derive(Debug, Deserialize)]
 struct Plain<'t> {
     #[serde(borrow)]
     id: Text<'t>,
@@ -398,6 +398,34 @@ struct Plain<'t> {
 }
 
 impl<'t> Plain<'t> {
+    fn read(raw: &'t str) -> Option<Self> {
+        Self::usual(raw).or_else(|| serde_json::from_str(raw).ok())
+    }
+
+    /// Reads a task whose fields stand in the order in which servers write them, as nearly all do; `None` for all
+    /// else. To look for each field by its name takes half as long again.
+    fn usual(raw: &'t str) -> Option<Self> {
+        // Without an early end it takes many bytes at a time.
+        if raw.bytes().fold(false, |any, byte| any | (byte < b' ')) {
+            return None;
+        }
+        let mut at = Front(raw);
+        let plain = Self {
+            id: at.skip("{\"id\":")?.string()?,
+            name: at.skip(",\"name\":")?.string()?,
+            creator: at.skip(",\"creator\":")?.string()?,
+            creator_role: at.skip(",\"creator_role\":")?.roles()?,
+            state: at.skip(",\"state\":")?.number()?,
+            status: at.skip(",\"status\":")?.string()?,
+            progress: at.skip(",\"progress\":")?.number()?,
+            start_time: at.skip(",\"start_time\":")?.string_or_null()?,
+            end_time: at.skip(",\"end_time\":")?.string_or_null()?,
+            total_bytes: at.skip(",\"total_bytes\":")?.number()?,
+            error: at.skip(",\"error\":")?.string()?,
+        };
+        (at.0 == "}").then_some(plain)
+    }
+
     fn task(self, seen: &mut Seen<'t>, texts: &mut Texts) -> Option<Task> {
         if self.id.0.is_empty() || self.progress.is_nan() {
             return None;
@@ -423,8 +451,58 @@ impl<'t> Plain<'t> {
     }
 }
 
+/// What of a task's text is not read yet.
+struct Front<'t>(&'t str);
+
+impl<'t> Front<'t> {
+    fn skip(&mut self, text: &str) -> Option<&mut Self> {
+        self.0 = self.0.strip_prefix(text)?;
+        Some(self)
+    }
+
+    fn string(&mut self) -> Option<Text<'t>> {
+        let inside = self.0.strip_prefix('"')?;
+        let end = memchr::memchr2(b'"', b'\\', inside.as_bytes())?;
+        let (text, rest) = inside.split_at(end);
+        if let Some(rest) = rest.strip_prefix('"') {
+            self.0 = rest;
+            return Some(Text(Cow::Borrowed(text)));
+        }
+        // It has escapes.
+        let mut values = serde_json::Deserializer::from_str(self.0).into_iter::<String>();
+        let text = values.next()?.ok()?;
+        self.0 = &self.0[values.byte_offset()..];
+        Some(Text(Cow::Owned(text)))
+    }
+
+    fn string_or_null(&mut self) -> Option<Text<'t>> {
+        if self.skip("null").is_some() { Some(Text::default()) } else { self.string() }
+    }
+
+    fn number<N: Deserialize<'t>>(&mut self) -> Option<N> {
+        let end = self.0.bytes().position(|byte| matches!(byte, b',' | b']' | b'}'))?;
+        let (number, rest) = self.0.split_at(end);
+        self.0 = rest;
+        serde_json::from_str(number).ok()
+    }
+
+    fn roles(&mut self) -> Option<PlainRoles> {
+        if self.skip("[").is_none() {
+            return self.number().map(PlainRoles::One);
+        }
+        let mut roles = Vec::new();
+        while self.skip("]").is_none() {
+            roles.push(self.number()?);
+            if self.skip(",").is_some() && self.0.starts_with(']') {
+                return None;
+            }
+        }
+        Some(PlainRoles::Many(roles))
+    }
+}
+
 /// A string, borrowed where it has no escapes; `null` is empty.
-#[derive(Default)]
+#[derive(Debug, Default)]
 struct Text<'t>(Cow<'t, str>);
 
 impl<'de: 't, 't> Deserialize<'de> for Text<'t> {
@@ -456,7 +534,7 @@ impl<'de: 't, 't> Deserialize<'de> for Text<'t> {
 }
 
 /// Roles, in the forms of both products.
-#[derive(Default)]
+#[derive(Debug, Default)]
 enum PlainRoles {
     #[default]
     None,
@@ -602,6 +680,34 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn a_task_in_the_usual_order_is_read_as_in_any(
+            texts in prop::collection::vec("[a\"\\\\\\n é/]{0,4}", 5), roles in prop::collection::vec(-2_i64..9, 0..3),
+            number: bool, state in -3_i64..12, progress in -1.0_f64..101.0, bytes: u64, times in 0_usize..3,
+            at in 0_usize..400, byte in "[\"\\\\,:{}\\[\\]0-9.a -]",
+        ) {
+            let text = |n: usize| serde_json::to_string(&texts[n]).unwrap();
+            let time = ["null", "\"\"", "\"2026-11-23T19:32:47.1Z\""][times];
+            let roles = serde_json::to_string(&roles).unwrap();
+            let roles = if number { state.to_string() } else { roles };
+            let usual = format!(
+                r#"{{"id":{},"name":{},"creator":{},"creator_role":{roles},"state":{state},"status":{},"progress":{progress},"start_time":{time},"end_time":{time},"total_bytes":{bytes},"error":{}}}"#,
+                text(0), text(1), text(2), text(3), text(4),
+            );
+            let form = |plain: Option<Plain<'_>>| plain.map(|plain| format!("{plain:?}"));
+            let read = form(Plain::usual(&usual));
+            prop_assert!(read.is_some(), "{}", usual);
+            prop_assert_eq!(&read, &form(serde_json::from_str(&usual).ok()));
+            // Whatever it is taken for when something in it is wrong, it is nothing else.
+            let mut wrong: Vec<char> = usual.chars().collect();
+            let place = at % wrong.len();
+            wrong[place] = byte.chars().next().unwrap();
+            let wrong: String = wrong.into_iter().collect();
+            if let Some(read) = form(Plain::usual(&wrong)) {
+                prop_assert_eq!(Some(read), form(serde_json::from_str(&wrong).ok()), "{}", wrong);
+            }
+        }
+
         #[test]
         fn a_reader_that_remembers_reads_what_a_new_one_reads(
             looks in prop::collection::vec(
