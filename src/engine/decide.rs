@@ -373,7 +373,6 @@ struct Claim {
     run: usize,
     action: Action,
     due: Timestamp,
-    subject: Subject,
     attempts: u32,
     /// Whether it is what is left to do after the rule gave up.
     farewell: bool,
@@ -621,10 +620,7 @@ impl<'a> Evaluation<'a> {
                 }
                 continue;
             }
-            let subject = match rule.identity {
-                Identity::Id => Subject::Task(kind.clone(), task.id.clone()),
-                Identity::Name => Subject::Name(kind.clone(), task.name.identity()),
-            };
+            let subject = subject(rule, kind, task);
             let progress = self.progress_of(&subject, &rule.name);
             let attempts = progress.map_or(0, |progress| progress.attempts);
             if late {
@@ -674,15 +670,7 @@ impl<'a> Evaluation<'a> {
                     continue;
                 };
                 let (due, unsent) = self.farewell_due(rule, &gave_up, progress);
-                claims.push(Claim {
-                    run: index,
-                    action,
-                    due,
-                    subject,
-                    attempts,
-                    farewell: true,
-                    unsent,
-                });
+                claims.push(Claim { run: index, action, due, attempts, farewell: true, unsent });
             } else if let Some(why) = self.gives_up(rule, &view, &subject, progress) {
                 let progress = progress.cloned().unwrap_or_default();
                 let target = target(task, subject.clone(), attempts, view.error(), class());
@@ -696,7 +684,6 @@ impl<'a> Evaluation<'a> {
                     run: index,
                     action,
                     due,
-                    subject,
                     attempts,
                     farewell: true,
                     unsent: false,
@@ -719,7 +706,6 @@ impl<'a> Evaluation<'a> {
                         run: index,
                         action,
                         due,
-                        subject,
                         attempts,
                         farewell: false,
                         unsent,
@@ -1010,11 +996,12 @@ impl<'a> Evaluation<'a> {
         let mut acted = false;
         let own = Subject::Task(candidate.kind.clone(), candidate.task.id.clone());
         for claim in claims {
+            let subject = subject(self.runs[claim.run].rule, candidate.kind, candidate.task);
             let pending = candidate
                 .remembered
                 .and_then(|task| task.pending.as_ref())
                 .map(|pending| pending.at)
-                .or_else(|| self.name_pending(&claim.subject, self.runs[claim.run].rule));
+                .or_else(|| self.name_pending(&subject, self.runs[claim.run].rule));
             let notify = claim.action == Action::Notify;
             let mut gates = Vec::new();
             if acted && !notify {
@@ -1068,7 +1055,7 @@ impl<'a> Evaluation<'a> {
                 kind: candidate.kind.clone(),
                 task: Some(target(
                     candidate.task,
-                    claim.subject.clone(),
+                    subject.clone(),
                     claim.attempts + u32::from(!claim.farewell),
                     candidate.error,
                     candidate.class.clone(),
@@ -1080,10 +1067,10 @@ impl<'a> Evaluation<'a> {
             if !notify {
                 // What a dry run would do keeps no live rule from acting.
                 acted |= live;
-                if live && matches!(claim.subject, Subject::Name(..)) {
+                if live && matches!(subject, Subject::Name(..)) {
                     // Tasks of one name share their attempts, so they take turns.
                     let rule = self.runs[claim.run].rule.name.clone();
-                    self.names_pending.insert((claim.subject.clone(), rule), now);
+                    self.names_pending.insert((subject, rule), now);
                 }
                 let key = self.asked_breaker(candidate, claim).filter(|_| live);
                 let run = &mut self.runs[claim.run];
@@ -1539,6 +1526,14 @@ impl<'a> RuleRun<'a> {
     fn count_minute(&mut self, now: Timestamp) {
         *self.memory.minutes.entry(now.as_second().div_euclid(60)).or_default() += 1;
         self.changed = true;
+    }
+}
+
+/// What a rule counts attempts at a task on.
+fn subject(rule: &Rule, kind: &Kind, task: &Task) -> Subject {
+    match rule.identity {
+        Identity::Id => Subject::Task(kind.clone(), task.id.clone()),
+        Identity::Name => Subject::Name(kind.clone(), task.name.identity()),
     }
 }
 

@@ -37,13 +37,17 @@ pub struct Snapshot {
     pub unread: BTreeMap<Kind, String>,
 }
 
+/// What is remembered of the tasks of a kind.
+pub type RememberedTasks = BTreeMap<TaskId, Box<TaskMemory>>;
+
 /// What is remembered of one server.
 #[derive(Clone, Debug)]
 pub struct Memory {
     /// The server.
     pub server: ServerName,
-    /// What is remembered of each task.
-    pub tasks: BTreeMap<Kind, BTreeMap<TaskId, TaskMemory>>,
+    /// What is remembered of each task. Each lies in a place of its own, so that the map can be made and changed
+    /// without moving them all.
+    pub tasks: BTreeMap<Kind, RememberedTasks>,
     /// How far each rule has come with each task it dealt with.
     pub progress: HashMap<Subject, BTreeMap<RuleName, Progress>>,
     /// What is remembered of each rule.
@@ -542,13 +546,13 @@ impl Memory {
 
     /// Puts back what was stored; such an entry does not count as changed.
     pub fn restore(&mut self, changes: Changes) {
-        let mut put: BTreeMap<Kind, Vec<(TaskId, TaskMemory)>> = BTreeMap::new();
+        let mut put: BTreeMap<Kind, Vec<(TaskId, Box<TaskMemory>)>> = BTreeMap::new();
         for (kind, id, task) in changes.tasks {
             if task.as_ref().is_some_and(|task| task.pending.is_some()) {
                 self.judging.entry(kind.clone()).or_default().insert(id.clone());
             }
             match task {
-                Some(task) => put.entry(kind).or_default().push((id, task)),
+                Some(task) => put.entry(kind).or_default().push((id, Box::new(task))),
                 None => _ = self.tasks.get_mut(&kind).and_then(|tasks| tasks.remove(&id)),
             }
         }
@@ -619,7 +623,7 @@ impl Memory {
     /// What is remembered of a task.
     #[must_use]
     pub fn task(&self, kind: &Kind, id: &TaskId) -> Option<&TaskMemory> {
-        self.tasks.get(kind)?.get(id)
+        self.tasks.get(kind)?.get(id).map(Box::as_ref)
     }
 
     /// What is remembered of the tasks of a kind, for whoever asks for them by id, one after the other.
@@ -1015,12 +1019,12 @@ impl Memory {
         look: &Glance<'_>,
         task: &Task,
         succeeded: &mut Vec<Subject>,
-    ) -> (TaskId, TaskMemory) {
+    ) -> (TaskId, Box<TaskMemory>) {
         self.dirty.note(look.kind, &task.id);
         if task.state == State::Succeeded && self.may_remember_progress() {
             succeeded.push(Subject::Name(look.kind.clone(), task.name.identity()));
         }
-        (task.id.clone(), TaskMemory::new(task, look.skew, look.now))
+        (task.id.clone(), Box::new(TaskMemory::new(task, look.skew, look.now)))
     }
 
     /// What waits to be judged may come to have some.
@@ -1389,8 +1393,8 @@ impl Progress {
 
 /// A walk through what is remembered of the tasks of a kind: the next one is near the last.
 pub(super) struct Walk<'m> {
-    tasks: Option<&'m BTreeMap<TaskId, TaskMemory>>,
-    range: Option<btree_map::Range<'m, TaskId, TaskMemory>>,
+    tasks: Option<&'m RememberedTasks>,
+    range: Option<btree_map::Range<'m, TaskId, Box<TaskMemory>>>,
     at: Option<(&'m TaskId, &'m TaskMemory)>,
 }
 
@@ -1398,7 +1402,7 @@ impl<'m> Walk<'m> {
     /// Steps after which to look for a task from the start is quicker.
     const STEPS: usize = 16;
 
-    fn new(tasks: Option<&'m BTreeMap<TaskId, TaskMemory>>) -> Self {
+    fn new(tasks: Option<&'m RememberedTasks>) -> Self {
         Self { tasks, range: None, at: None }
     }
 
@@ -1412,7 +1416,7 @@ impl<'m> Walk<'m> {
                             self.at = None;
                             return None;
                         };
-                        (known, task) = next;
+                        (known, task) = (next.0, next.1.as_ref());
                     }
                     Ordering::Equal => {
                         self.at = Some((known, task));
@@ -1423,7 +1427,7 @@ impl<'m> Walk<'m> {
             }
         }
         let mut range = self.tasks?.range::<TaskId, _>(id..);
-        self.at = range.next();
+        self.at = range.next().map(|(known, task)| (known, task.as_ref()));
         self.range = Some(range);
         self.at.filter(|(known, _)| *known == id).map(|(_, task)| task)
     }
@@ -1472,7 +1476,7 @@ const KEEP_GONE: SignedDuration = SignedDuration::from_hours(7 * 24);
 const MOST_GONE: usize = 20_000;
 
 /// Puts many tasks in. One by one they would come to the same, and lie in twice the room.
-fn put_all(tasks: &mut BTreeMap<TaskId, TaskMemory>, new: Vec<(TaskId, TaskMemory)>) {
+fn put_all(tasks: &mut RememberedTasks, new: Vec<(TaskId, Box<TaskMemory>)>) {
     if new.len() > tasks.len() / 8 {
         tasks.append(&mut new.into_iter().collect());
     } else {

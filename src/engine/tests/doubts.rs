@@ -55,7 +55,7 @@ fn restart(world: &mut World) {
             .tasks
             .iter()
             .flat_map(|(kind, tasks)| {
-                tasks.iter().map(|(id, task)| (kind.clone(), id.clone(), Some(task.clone())))
+                tasks.iter().map(|(id, task)| (kind.clone(), id.clone(), Some((**task).clone())))
             })
             .collect(),
         progress: world

@@ -469,7 +469,7 @@ fn everything(memory: &Memory) -> Changes {
     let mut changes = Changes::default();
     for (kind, tasks) in &memory.tasks {
         for (id, task) in tasks {
-            changes.tasks.push((kind.clone(), id.clone(), Some(task.clone())));
+            changes.tasks.push((kind.clone(), id.clone(), Some((**task).clone())));
         }
     }
     for (subject, rules) in &memory.progress {
