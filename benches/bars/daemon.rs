@@ -1,5 +1,6 @@
 //! The real program: how soon it asks, what it needs while it waits, and how fast `match` is.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io::{Read as _, Write as _};
 use std::net::TcpListener;
@@ -69,16 +70,24 @@ pub(crate) fn starting(table: &mut Table, runs: usize) {
     }
 }
 
-/// The switches that all threads of a process made of their own will: each is a wake-up.
-fn wake_ups(pid: u32) -> u64 {
+/// The switches that each thread of a process made of its own will: each is a wake-up.
+fn switches(pid: u32) -> BTreeMap<String, u64> {
     let threads = fs::read_dir(format!("/proc/{pid}/task")).unwrap();
     threads
         .map(|thread| {
             let thread = thread.unwrap().file_name().into_string().unwrap();
             let pid = format!("{pid}/task/{thread}");
-            proc_number(&pid, "status", "voluntary_ctxt_switches:")
+            let count = proc_number(&pid, "status", "voluntary_ctxt_switches:");
+            (thread, count)
         })
-        .sum()
+        .collect()
+}
+
+/// How often the threads woke up between two readings; one that ended did so once at least.
+fn wake_ups(before: &BTreeMap<String, u64>, after: &BTreeMap<String, u64>) -> u64 {
+    let woken = after.iter().map(|(thread, count)| count - before.get(thread).unwrap_or(&0));
+    let ended = before.keys().filter(|thread| !after.contains_key(*thread));
+    woken.sum::<u64>() + ended.count() as u64
 }
 
 /// What a daemon with one server and 100 tasks needs while it waits, and how often it wakes up in a
@@ -123,11 +132,12 @@ pub(crate) fn idling(table: &mut Table) {
     std::thread::sleep(WARM_UP);
     // Long enough between two looks for a quiet minute.
     write("10m");
-    // Until the new rules are read and the look that follows is over.
-    std::thread::sleep(Duration::from_secs(5));
-    let before = wake_ups(child.id());
+    // Until the new rules are read, the look that follows is over, and what was at work for them has
+    // ended: connections two seconds later, the thread that read the file ten.
+    std::thread::sleep(Duration::from_secs(15));
+    let before = switches(child.id());
     std::thread::sleep(QUIET);
-    let woken = wake_ups(child.id()) - before;
+    let woken = wake_ups(&before, &switches(child.id()));
     let pid = child.id().to_string();
     let rss = proc_number(&pid, "status", "VmRSS:") as f64 / 1024.0;
     let anonymous = proc_number(&pid, "status", "RssAnon:") as f64 / 1024.0;

@@ -172,14 +172,20 @@ impl Daemon {
         if config.servers.is_empty() {
             return Err(StartError::NoServers);
         }
-        // The one reads the system's certificates, the other waits for the disk.
-        let (clients, store) = std::thread::scope(|scope| {
-            let clients = scope.spawn(|| clients(&config, &options));
-            let store = Store::open(&options.state_dir);
-            let clients = clients.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
-            (clients, store)
-        });
-        let (clients, store) = (clients?, store?);
+        let open = || Store::open(&options.state_dir);
+        let (clients, store) =
+            if config.servers.iter().any(|server| server.url.starts_with("https:")) {
+                // The one reads the system's certificates, the other waits for the disk.
+                std::thread::scope(|scope| -> Result<_, StartError> {
+                    let clients = scope.spawn(|| clients(&config, &options));
+                    let store = open();
+                    let clients = clients.join();
+                    let clients = clients.unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+                    Ok((clients?, store?))
+                })?
+            } else {
+                (clients(&config, &options)?, open()?)
+            };
         let log = AuditLog::default();
         log.set(config.audit_log.as_deref()).map_err(StartError::AuditLog)?;
         let telling = Telling::new(&config.notify, &store)?;
