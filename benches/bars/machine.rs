@@ -53,3 +53,10 @@ pub(crate) fn millis_of_children() -> f64 {
     let ticks: f64 = fields.skip(13).take(2).filter_map(|field| field.parse::<f64>().ok()).sum();
     ticks * 10.0
 }
+
+/// The milliseconds that the processor has worked for this thread.
+pub(crate) fn millis_of_thread() -> f64 {
+    let stat = fs::read_to_string("/proc/thread-self/schedstat").expect("Linux");
+    let nanos: f64 = stat.split(' ').next().and_then(|first| first.parse().ok()).expect("a number");
+    nanos / 1e6
+}
