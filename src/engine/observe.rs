@@ -343,9 +343,9 @@ mod tests {
     fn what_does_not_change_is_written_once() {
         let mut looker = Looker::new();
         let tasks: Vec<Task> =
-            (0..1000).map(|id| task(&id.to_string(), State::Succeeded)).collect();
-        assert_eq!(looker.look(&tasks).unwrap().seen.len(), 1000);
-        for _ in 0..10 {
+            (0..100_000).map(|id| task(&id.to_string(), State::Succeeded)).collect();
+        assert_eq!(looker.look(&tasks).unwrap().seen.len(), 100_000);
+        for _ in 0..3 {
             assert_eq!(looker.look(&tasks), None);
         }
         // Nor does another process write it again, but that it began.
