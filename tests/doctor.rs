@@ -111,6 +111,7 @@ fn snapshot(name: &str, home: &Home, text: &str) {
             (r"127\.0\.0\.1:\d+", "127.0.0.1:[port]"),
             (r"\d+ KiB", "[size] KiB"),
             (r"each of \d+ rows", "each of [count] rows"),
+            (r"layout \d+", "layout [number]"),
             (r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", "[time]"),
         ],
     }, {
