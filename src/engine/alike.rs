@@ -13,16 +13,24 @@ use super::task::{Kind, State};
 pub(super) struct Alike {
     /// What their error tells.
     pub(super) of_error: Arc<OfError>,
-    /// The rules that may take such a task, by their places among those at work; for the others it is settled that
-    /// they do not match.
-    pub(super) runs: Arc<[usize]>,
+    /// The rules that may take such a task, in file order; for the others it is settled that they do not match.
+    pub(super) takers: Arc<[Taker]>,
+}
+
+/// A rule that may take a task.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Taker {
+    /// Its place among those at work.
+    pub(super) run: usize,
+    /// Whether it is settled that its matchers hold.
+    pub(super) holds: bool,
 }
 
 /// The same for all tasks. It holds as long as rules and flavour do.
 #[derive(Debug, Default)]
 pub(super) struct Alikes {
     by_text: HashMap<Arc<str>, Vec<(Kind, State, Alike)>>,
-    /// The same by where kind and text lie: most texts are shared, and to read them takes its time.
+    /// The same by where kind and text lie: many texts are shared, and to read them takes its time.
     by_place: HashMap<Place, Alike>,
 }
 
@@ -42,24 +50,21 @@ impl Alikes {
     }
 
     /// What is known, if such a task was looked at before.
-    pub(super) fn get(&mut self, kind: &Kind, state: State, error: &str) -> Option<&Alike> {
-        let place = place(kind, state, error);
-        if !self.by_place.contains_key(&place) {
-            let known = self.by_text.get(error)?;
-            let known = known.iter().find(|(k, s, _)| (k, *s) == (kind, state))?;
-            self.by_place.insert(place, known.2.clone());
+    pub(super) fn get(&mut self, kind: &Kind, state: State, error: &str) -> Option<Alike> {
+        let place = (std::ptr::from_ref(kind).addr(), state, error.as_ptr().addr(), error.len());
+        if let Some(known) = self.by_place.get(&place) {
+            return Some(known.clone());
         }
-        self.by_place.get(&place)
+        let known = self.by_text.get(error)?;
+        let (_, _, known) = known.iter().find(|(k, s, _)| (k, *s) == (kind, state))?;
+        self.by_place.insert(place, known.clone());
+        Some(known.clone())
     }
 
     /// Takes in what was found out.
-    pub(super) fn put(&mut self, kind: &Kind, state: State, error: &str, alike: &Alike) {
-        self.by_place.insert(place(kind, state, error), alike.clone());
-        let known = (kind.clone(), state, alike.clone());
-        self.by_text.entry(error.into()).or_default().push(known);
+    pub(super) fn put(&mut self, kind: &Kind, state: State, error: &Arc<str>, alike: Alike) {
+        // Few errors are those of tasks of several kinds.
+        let known = self.by_text.entry(Arc::clone(error)).or_insert_with(|| Vec::with_capacity(1));
+        known.push((kind.clone(), state, alike));
     }
-}
-
-fn place(kind: &Kind, state: State, error: &str) -> Place {
-    (std::ptr::from_ref(kind).addr(), state, error.as_ptr().addr(), error.len())
 }

@@ -2,7 +2,7 @@
 //! reasons come out. `run`, `plan`, `explain`, `test` and `backtest` all call it.
 
 use std::borrow::Cow;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,7 +10,7 @@ use std::time::Duration;
 use foldhash::{HashMap, HashMapExt as _};
 use jiff::{SignedDuration, Timestamp};
 
-use super::alike::{Alike, Alikes};
+use super::alike::{Alike, Alikes, Taker};
 use super::backoff::draw;
 use super::breaker::{Breaker, BreakerKey, BreakerSettings, CanaryState, Verdict};
 use super::class::Class;
@@ -595,21 +595,23 @@ impl<'a> Evaluation<'a> {
             &self.rules.classes,
             self.tick.now,
         );
-        let mut runs = self.runs_for_alike(kind, error_of(task, remembered), &mut view);
+        let mut takers = self.takers_of_alike(kind, error_of(task, remembered), &mut view);
         let gave_up = self.runs_that_gave_up(kind, task);
         let mut concerned = known.pending.is_some() || !gave_up.is_empty();
         let whole = trace.is_some() && !self.brief;
         if whole {
-            runs = (0..self.runs.len()).collect();
+            takers = (0..self.runs.len()).map(|run| Taker { run, holds: false }).collect();
         } else if !gave_up.is_empty() {
             // What is left to do after a give-up is done whether or not the rule still matches.
-            let all: BTreeSet<usize> = runs.iter().copied().chain(gave_up).collect();
-            runs = all.into_iter().collect();
+            let mut all: BTreeMap<usize, bool> =
+                gave_up.into_iter().map(|run| (run, false)).collect();
+            all.extend(takers.iter().map(|taker| (taker.run, taker.holds)));
+            takers = all.into_iter().map(|(run, holds)| Taker { run, holds }).collect();
         }
         let (mut taken, mut shown) = (false, false);
         let mut claims = std::mem::take(&mut self.claims);
         let first = claims.len();
-        for index in runs.iter().copied() {
+        for Taker { run: index, holds: settled } in takers.iter().copied() {
             let run = &self.runs[index];
             let rule = run.rule;
             // A rule in dry run must not change what the live ones do.
@@ -641,7 +643,7 @@ impl<'a> Evaluation<'a> {
             // What was written down is what holds.
             let holds = || match &predicate {
                 Some(predicate) => predicate.held,
-                None => rule.condition.holds(&view, attempts),
+                None => settled || rule.condition.holds(&view, attempts),
             };
             let matched = if left.is_some() || gave_up.is_some() {
                 holds() || left.is_some()
@@ -731,29 +733,29 @@ impl<'a> Evaluation<'a> {
         Some(Candidate { kind, task, due: due?, remembered, claims: own, class, error })
     }
 
-    /// The rules that may take a task, by what it has in common with others; in file order.
-    fn runs_for_alike(
+    /// The rules that may take a task, by what it has in common with others.
+    fn takers_of_alike(
         &mut self,
         kind: &'a Kind,
-        error: &'a str,
+        error: &'a Arc<str>,
         view: &mut View<'_>,
-    ) -> Arc<[usize]> {
+    ) -> Arc<[Taker]> {
         let state = view.task.state;
         if let Some(alike) = self.alikes.get(kind, state, error) {
-            view.share(&alike.of_error);
-            return Arc::clone(&alike.runs);
+            view.share(alike.of_error);
+            return alike.takers;
         }
-        let in_question = self.rules.in_question(error);
-        let may_take = |run: &RuleRun<'_>| {
-            in_question[run.place]
-                && run.action_fits(view)
-                && run.rule.condition.settled(view) != Some(false)
+        let may_take = |place: usize| {
+            // Those that are off are not at work.
+            let index = self.runs.binary_search_by_key(&place, |run| run.place).ok()?;
+            let run = &self.runs[index];
+            let settled = run.action_fits(view).then(|| run.rule.condition.settled(view))?;
+            (settled != Some(false)).then_some(Taker { run: index, holds: settled.is_some() })
         };
-        let runs: Arc<[usize]> =
-            (0..self.runs.len()).filter(|index| may_take(&self.runs[*index])).collect();
-        let of_error = Arc::clone(view.of_error());
-        self.alikes.put(kind, state, error, &Alike { of_error, runs: Arc::clone(&runs) });
-        runs
+        let takers: Arc<[Taker]> = self.rules.in_question(error).filter_map(may_take).collect();
+        let alike = Alike { of_error: Arc::clone(view.of_error()), takers: Arc::clone(&takers) };
+        self.alikes.put(kind, state, error, alike);
+        takers
     }
 
     /// The rules that have let go of a task, or of its name.

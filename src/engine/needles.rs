@@ -10,7 +10,7 @@ use regex_syntax::hir::{Class, Hir, HirKind};
 const SHORTEST: usize = 2;
 
 /// More of them are no help.
-const MOST: usize = 64;
+const MOST: usize = 256;
 
 /// So many texts at most are put together from the members of an expression.
 const MOST_COMBINED: usize = 32;
@@ -193,7 +193,33 @@ pub(crate) struct Filter {
     /// The expression of each needle.
     owners: Vec<usize>,
     /// The expressions that need nothing.
-    open: Vec<bool>,
+    open: Marks,
+}
+
+/// A set of small numbers, a bit each: to go through few of many.
+#[derive(Clone, Debug)]
+struct Marks(Vec<u64>);
+
+impl Marks {
+    /// None of the numbers below `count`.
+    fn none(count: usize) -> Self {
+        Self(vec![0; count.div_ceil(64)])
+    }
+
+    fn set(&mut self, number: usize) {
+        self.0[number / 64] |= 1 << (number % 64);
+    }
+
+    /// Those that are set, in order.
+    fn numbers(self) -> impl Iterator<Item = usize> {
+        self.0.into_iter().enumerate().flat_map(|(place, mut bits)| {
+            std::iter::from_fn(move || {
+                let number = (bits != 0).then(|| place * 64 + bits.trailing_zeros() as usize);
+                bits &= bits.wrapping_sub(1);
+                number
+            })
+        })
+    }
 }
 
 impl Filter {
@@ -205,10 +231,13 @@ impl Filter {
             *count.entry(needle).or_default() += 1;
         }
         let most = |texts: &&Texts| texts.iter().filter_map(|text| count.get(&text[..])).max();
-        let (mut needles, mut owners, mut open) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut needles, mut owners) = (Vec::new(), Vec::new());
+        let mut open = Marks::none(needs.len());
         for (index, sets) in needs.iter().enumerate() {
             let rarest = sets.iter().min_by_key(most);
-            open.push(rarest.is_none());
+            if rarest.is_none() {
+                open.set(index);
+            }
             for needle in rarest.into_iter().flatten() {
                 needles.push(needle);
                 owners.push(index);
@@ -218,18 +247,23 @@ impl Filter {
         match search {
             Ok(search) if !needles.is_empty() => Self { search: Some(search), owners, open },
             // Too many of them: then all are in question.
-            _ => Self { search: None, owners: Vec::new(), open: vec![true; needs.len()] },
+            _ => {
+                for index in 0..needs.len() {
+                    open.set(index);
+                }
+                Self { search: None, owners: Vec::new(), open }
+            }
         }
     }
 
-    /// For each expression whether it may be found in the text.
-    pub(super) fn in_question(&self, text: &str) -> Vec<bool> {
+    /// The expressions that may be found in the text, in order.
+    pub(super) fn in_question(&self, text: &str) -> impl Iterator<Item = usize> {
         let mut open = self.open.clone();
         let found = self.search.iter().flat_map(|search| search.find_overlapping_iter(text));
         for found in found {
-            open[self.owners[found.pattern().as_usize()]] = true;
+            open.set(self.owners[found.pattern().as_usize()]);
         }
-        open
+        open.numbers()
     }
 }
 

@@ -214,9 +214,9 @@ pub(super) struct OfError {
 
 /// The error's text: what the server lists, or, for a task that ended badly and whose error the server
 /// forgot in a restart, the last one seen.
-pub(super) fn error_of<'a>(task: &'a Task, memory: Option<&'a TaskMemory>) -> &'a str {
+pub(super) fn error_of<'a>(task: &'a Task, memory: Option<&'a TaskMemory>) -> &'a Arc<str> {
     if task.error.is_empty() && matches!(task.state, State::Failed | State::Canceled) {
-        memory.map_or("", |memory| &memory.last_error)
+        memory.map_or(&task.error, |memory| &memory.last_error)
     } else {
         &task.error
     }
@@ -245,8 +245,8 @@ impl<'a> View<'a> {
     }
 
     /// Takes over what was found, or will be, for a task that is alike.
-    pub(super) fn share(&mut self, of_error: &Arc<OfError>) {
-        self.of_error = OnceCell::from(Arc::clone(of_error));
+    pub(super) fn share(&mut self, of_error: Arc<OfError>) {
+        self.of_error = OnceCell::from(of_error);
     }
 
     /// The error's text, also where the server forgot it.

@@ -42,9 +42,9 @@ impl RuleSet {
         self.mode.max(server).max(rule.mode)
     }
 
-    /// For each rule whether its condition may hold for a task with this error. Most are ruled out by
-    /// one look at the error, whatever their number.
-    pub(super) fn in_question(&self, error: &str) -> Vec<bool> {
+    /// The rules, by their places, whose condition may hold for a task with this error. Most are ruled out
+    /// by one look at the error, whatever their number.
+    pub(super) fn in_question(&self, error: &str) -> impl Iterator<Item = usize> {
         let filter = self.filter.get_or_init(|| {
             let rules = self.rules.iter();
             Arc::new(Filter::new(

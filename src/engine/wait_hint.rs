@@ -94,7 +94,9 @@ fn builtin_wait(error: &str) -> Option<Duration> {
         let unit = found.name("unit").or_else(|| found.name("suffix")).map_or("", |m| m.as_str());
         return amount(&found["number"], unit);
     }
-    [&ENGLISH, &CHINESE, &CHINESE_WAIT].into_iter().find_map(|pattern| {
+    // Where all is ASCII there is nothing to find for those that look for Chinese words.
+    let chinese = [&CHINESE, &CHINESE_WAIT].into_iter().filter(|_| !error.is_ascii());
+    std::iter::once(&ENGLISH).chain(chinese).find_map(|pattern| {
         let found = pattern.captures(error)?;
         // In a sentence a bare number may count anything: "after 3 attempts".
         let unit = found.name("unit")?;
