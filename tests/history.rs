@@ -18,7 +18,7 @@ use taskwarden::engine::audit::AuditRow;
 use taskwarden::engine::class::Class;
 use taskwarden::engine::name::TaskName;
 use taskwarden::engine::report::Report;
-use taskwarden::engine::task::{self, State, Task};
+use taskwarden::engine::task::{self, Common, State, Task};
 use taskwarden::rules::{Source, load};
 use taskwarden::sandbox::scenario::{FlakyQueue, flaky_queue};
 use taskwarden::sandbox::{Flavour, Settings};
@@ -213,15 +213,18 @@ fn suggested(error: &str) -> Option<Class> {
     let task = Task {
         id: "a".into(),
         name: TaskName::new("upload a.bin to [/d](/x)"),
-        creator: "".into(),
-        roles: [].into(),
-        state: State::Failed,
-        status: "".into(),
         progress: 0.0,
         started: None,
         ended: None,
         total_bytes: 0,
-        error: error.into(),
+        common: Common {
+            creator: "".into(),
+            roles: [].into(),
+            state: State::Failed,
+            status: "".into(),
+            error: error.into(),
+        }
+        .into(),
     };
     let mut report = Report::default();
     report.note_failure(&task, &Class::Unknown, 0);

@@ -28,6 +28,17 @@ pub(crate) fn mix(n: u64) -> u64 {
     n ^ (n >> 31)
 }
 
+/// An id as servers draw it.
+fn id(n: u64) -> String {
+    const LETTERS: &[u8; 64] = b"-0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ_abcdefghijklmnopqrstuvwxyz";
+    let letter = |byte: u8| char::from(LETTERS[usize::from(byte % 64)]);
+    // Three draws of seven letters.
+    (1..=3)
+        .flat_map(|draw| mix(n ^ (draw << 56)).to_le_bytes().into_iter().take(7))
+        .map(letter)
+        .collect()
+}
+
 /// One task's JSON; `round` changes what a second run of it changes.
 fn task(n: u64, round: u64, out: &mut String) {
     let draw = mix(n);
@@ -72,10 +83,10 @@ fn task(n: u64, round: u64, out: &mut String) {
     };
     let _ = write!(
         out,
-        "{{\"id\":\"{:021}\",\"name\":\"{name}\",\"creator\":\"admin\",\"creator_role\":2,\
+        "{{\"id\":\"{}\",\"name\":\"{name}\",\"creator\":\"admin\",\"creator_role\":2,\
          \"state\":{state},\"status\":\"{status}\",\"progress\":{progress},{times},\
          \"total_bytes\":{},\"error\":\"{error}\"}}",
-        mix(n) % 1_000_000_000_000 + n * 1_000_000_000_000,
+        id(n),
         draw % 4_000_000_000,
     );
 }

@@ -15,6 +15,7 @@ use std::collections::BTreeMap;
 use std::env;
 use std::fs;
 use std::hint::black_box;
+use std::path::Path;
 use std::process::Command;
 
 use answer::{answer, mix, rules};
@@ -181,12 +182,14 @@ fn ticks(tasks: u64, runs: u64) {
     println!("bare parse: {:.0} ms\n", median(bares));
     println!("| tick | beside the bare parse | bar | | whole | read | fold | decide |");
     println!("|---|---|---|---|---|---|---|---|");
+    let file = tempfile::NamedTempFile::new().unwrap();
+    fs::write(file.path(), &body).unwrap();
     for (count, bar) in [(100, 2.0), (1000, 3.0)] {
-        let rules = rule_set(count);
         let (mut bares, mut parts) = (Vec::new(), Vec::new());
         for _ in 0..runs {
-            bares.push(bare(&body));
-            parts.push(Loop::new().tick(&rules, body.clone()));
+            bares.push(child(&["bare"], file.path())[0]);
+            let first = child(&["cold", &count.to_string()], file.path());
+            parts.push(Parts { read: first[0], fold: first[1], decide: first[2] });
         }
         row(&format!("cold, {count} rules"), &bares, &parts, bar);
     }
@@ -211,17 +214,43 @@ fn resident(line: &str) -> f64 {
     found.split_whitespace().next().unwrap().parse::<f64>().unwrap() * 1024.0
 }
 
-/// In a process of its own: ticks over the answer in a file, as the loop of a server makes them. Prints
-/// what is taken above idle after a tick, and at most during one, in bytes.
-fn memory(path: &str) {
-    let rules = rule_set(100);
-    let mut server = Loop::new();
-    server.tick(&rules, answer(10, 1, |_| false));
-    let idle = resident("VmRSS:");
-    for _ in 0..3 {
-        server.tick(&rules, fs::read_to_string(path).unwrap());
+/// What a process of its own measures of the answer in a file: nothing that another one left behind is in
+/// the way of it, or of use to it.
+fn child(measure: &[&str], answer: &Path) -> Vec<f64> {
+    let child = Command::new(env::current_exe().unwrap()).args(measure).arg(answer).output();
+    let child = child.unwrap();
+    assert!(child.status.success(), "{}", String::from_utf8_lossy(&child.stderr));
+    let text = String::from_utf8(child.stdout).unwrap();
+    text.split_whitespace().map(|number| number.parse().unwrap()).collect()
+}
+
+/// Such a process: prints what it measured.
+fn measure(measure: &[&str], answer: &str) {
+    let read = || fs::read_to_string(answer).unwrap();
+    match measure {
+        ["bare"] => println!("{}", bare(&read())),
+        // As a daemon takes its first look.
+        ["cold", count] => {
+            let rules = rule_set(count.parse().unwrap());
+            // The first use of a pattern compiles it.
+            Loop::new().tick(&rules, self::answer(1_000, 1, |_| false));
+            let Parts { read, fold, decide } = Loop::new().tick(&rules, read());
+            println!("{read} {fold} {decide}");
+        }
+        // Ticks as the loop of a server makes them: what is taken above idle after one, and at most
+        // during one, in bytes.
+        ["memory"] => {
+            let rules = rule_set(100);
+            let mut server = Loop::new();
+            server.tick(&rules, self::answer(10, 1, |_| false));
+            let idle = resident("VmRSS:");
+            for _ in 0..3 {
+                server.tick(&rules, read());
+            }
+            println!("{} {}", resident("VmRSS:") - idle, resident("VmHWM:") - idle);
+        }
+        other => panic!("{other:?} is no measure"),
     }
-    println!("{} {}", resident("VmRSS:") - idle, resident("VmHWM:") - idle);
 }
 
 /// What such a process takes for so many tasks, after a tick and at most, and the bytes of the answer.
@@ -229,12 +258,8 @@ fn memory_of(tasks: u64) -> (f64, f64, f64) {
     let file = tempfile::NamedTempFile::new().unwrap();
     let body = answer(tasks, 1, |_| false);
     fs::write(file.path(), &body).unwrap();
-    let child = Command::new(env::current_exe().unwrap()).arg("memory").arg(file.path()).output();
-    let child = child.unwrap();
-    assert!(child.status.success());
-    let text = String::from_utf8(child.stdout).unwrap();
-    let (steady, most) = text.trim().split_once(' ').unwrap();
-    (steady.parse().unwrap(), most.parse().unwrap(), body.len() as f64)
+    let taken = child(&["memory"], file.path());
+    (taken[0], taken[1], body.len() as f64)
 }
 
 fn memory_table(tasks: u64) {
@@ -299,11 +324,14 @@ fn growth(runs: u64) {
 }
 
 fn main() {
-    let args: Vec<String> = env::args().collect();
-    if let [_, mode, path] = &args[..]
-        && mode == "memory"
+    let args: Vec<String> = env::args().skip(1).collect();
+    let args: Vec<&str> = args.iter().map(String::as_str).collect();
+    // `cargo bench` gives `--bench`.
+    if let [what @ .., answer] = &args[..]
+        && !what.is_empty()
+        && *answer != "--bench"
     {
-        return memory(path);
+        return measure(what, answer);
     }
     let number = |name: &str, default| {
         env::var(name).map_or(default, |text| text.parse().expect("a whole number"))

@@ -10,7 +10,7 @@ use super::memory::{Memory, Snapshot, Subject};
 use super::moment::Moment;
 use super::name::{TaskName, scrub};
 use super::rule::{Identity, RuleSet};
-use super::task::{Flavour, Kind, ServerName, State, Task, TaskId};
+use super::task::{Common, Flavour, Kind, ServerName, State, Task, TaskId};
 
 /// What is said of a task; what is not said is as on a task that has just come to its state.
 #[derive(Clone, Debug, PartialEq)]
@@ -88,15 +88,18 @@ impl Described {
         let task = Task {
             id: self.id.clone(),
             name: TaskName::new(&self.name),
-            creator: self.creator.as_str().into(),
-            roles: self.roles.as_slice().into(),
-            state: self.state,
-            status: scrub(&self.status).into(),
             progress: self.progress,
             started: self.started.or_else(|| running.then(|| ago(age))).map(Moment::from),
             ended: self.ended.or_else(|| self.state.is_done().then(|| ago(age))).map(Moment::from),
             total_bytes: self.size,
-            error: scrub(&self.error).into(),
+            common: Common {
+                creator: self.creator.as_str().into(),
+                roles: self.roles.as_slice().into(),
+                state: self.state,
+                status: scrub(&self.status).into(),
+                error: scrub(&self.error).into(),
+            }
+            .into(),
         };
         Snapshot {
             server: self.server.clone(),

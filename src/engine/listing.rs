@@ -155,21 +155,24 @@ mod tests {
 
     use super::*;
     use crate::engine::name::TaskName;
-    use crate::engine::task::State;
+    use crate::engine::task::{Common, State};
 
     fn task(id: u8, version: u8) -> Arc<Task> {
         Arc::new(Task {
             id: TaskId::new(format!("{id:02}")),
             name: TaskName::new("upload a to [/b](/)"),
-            creator: "".into(),
-            roles: [].into(),
-            state: State::Running,
-            status: "".into(),
             progress: version.into(),
             started: None,
             ended: None,
             total_bytes: 0,
-            error: "".into(),
+            common: Common {
+                creator: "".into(),
+                roles: [].into(),
+                state: State::Running,
+                status: "".into(),
+                error: "".into(),
+            }
+            .into(),
         })
     }
 

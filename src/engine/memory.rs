@@ -124,8 +124,9 @@ impl DirtyTasks {
     fn note(&mut self, id: &TaskId) {
         if self.ids.len() >= self.room {
             // While nothing can be written, the same tasks are noted again and again.
-            self.ids = self.distinct();
-            self.room = (2 * self.ids.len()).max(1024);
+            self.ids.sort_unstable();
+            self.ids.dedup();
+            self.room = (4 * self.ids.len()).max(1024);
         }
         self.ids.push(id.clone());
     }
@@ -447,15 +448,15 @@ impl TaskMemory {
 
     fn new(task: &Task, skew: SignedDuration, now: Timestamp) -> Self {
         let mut fresh = Self { progress: task.progress, ..Self::blank(now) };
-        fresh.enter_state(task, skew, Timestamp::MIN, now);
+        fresh.enter_state(task, skew, Moment::FIRST, now.into());
         fresh
     }
 
     /// The task is in another state, or ran again to the same one; not before `floor`, when it was
     /// last seen as it had been.
-    fn enter_state(&mut self, task: &Task, skew: SignedDuration, floor: Timestamp, now: Timestamp) {
+    fn enter_state(&mut self, task: &Task, skew: SignedDuration, floor: Moment, now: Moment) {
         // A time that lies ahead by our clock is worth no more than the present moment.
-        let ours = |time: Option<Moment>| Some(time?.get().checked_sub(skew).ok()?.min(now));
+        let ours = |time: Option<Moment>| Some(time?.back(skew)?.min(now));
         let another_run = task.started.is_some() && task.started != self.listed.0;
         if another_run
             && self.succeeded.as_ref().is_some_and(|run| run.started != task.started)
@@ -469,7 +470,7 @@ impl TaskMemory {
         }
         self.state = task.state;
         let (started, ended) = (ours(task.started), ours(task.ended));
-        (self.started, self.ended) = (started.map(Moment::from), ended.map(Moment::from));
+        (self.started, self.ended) = (started, ended);
         self.listed = (task.started, task.ended);
         // A server that sets its clock right between the run and our measuring of it would shift
         // the moment into the past, and a wait that counts from it would end early.
@@ -478,8 +479,8 @@ impl TaskMemory {
             State::Running => started.unwrap_or(now).max(floor),
             _ => now,
         };
-        self.state_since = since.into();
-        self.progress_at = now.into();
+        self.state_since = since;
+        self.progress_at = now;
         match task.state {
             State::Pending | State::Running => self.canceled_by_us = false,
             State::Failed => {
@@ -1004,7 +1005,10 @@ impl Memory {
         judgements: &mut Vec<Judgement>,
         succeeded: &mut Vec<Subject>,
     ) {
-        let mut new = Vec::new();
+        let tasks = tasks.into_iter();
+        let known = self.tasks.get(look.kind).map_or(0, BTreeMap::len);
+        let listed = tasks.size_hint().0;
+        let mut new = Vec::with_capacity(if known < listed { listed } else { 0 });
         for task in tasks {
             if !self.fold_known(look, task, judgements, succeeded) {
                 new.push(self.meet(look, task, succeeded));
@@ -1073,7 +1077,7 @@ impl Memory {
         let moved = memory.state != task.state || ran_again;
         if moved && !memory.is_stale_failure(task) {
             let floor = last.filter(|_| !was_gone).unwrap_or(Timestamp::MIN);
-            memory.enter_state(task, skew, floor, now);
+            memory.enter_state(task, skew, floor.into(), now.into());
             self.dirty.note(kind, &task.id);
             if task.state == State::Succeeded && remembers_progress {
                 succeeded.push(Subject::Task(kind.clone(), task.id.clone()));

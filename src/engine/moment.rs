@@ -3,7 +3,7 @@
 use std::fmt;
 use std::num::{NonZeroI64, NonZeroU8};
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// A moment, to the nanosecond, in eight bytes; `Option` takes no more. One before the year 1678 or after 2261
@@ -26,6 +26,13 @@ impl Moment {
     #[must_use]
     pub fn from_nanosecond(nanoseconds: i64) -> Self {
         Self(NonZeroI64::new(nanoseconds).unwrap_or(NonZeroI64::from(NonZeroU8::MIN)))
+    }
+
+    /// So much earlier; `None` if that has no place here.
+    #[must_use]
+    pub fn back(self, by: SignedDuration) -> Option<Self> {
+        let by = i64::try_from(by.as_nanos()).ok()?;
+        self.0.get().checked_sub(by).map(Self::from_nanosecond)
     }
 }
 

@@ -5,7 +5,9 @@
 
 use std::fmt;
 use std::num::NonZeroU64;
+use std::sync::LazyLock;
 
+use memchr::memmem;
 use serde::{Deserialize, Serialize, Serializer};
 use sha2::{Digest, Sha256};
 
@@ -245,6 +247,8 @@ fn first_mount(rest: &str) -> Option<(&str, usize)> {
 pub(super) struct DownloadSplit {
     /// The place of ` to (`.
     pub(super) at: usize,
+    /// The last place at which it could be split.
+    pub(super) last: usize,
     ambiguous: bool,
 }
 
@@ -252,8 +256,9 @@ pub(super) struct DownloadSplit {
 /// holds no blanks, a path may.
 pub(super) fn download_split(rest: &str) -> Option<DownloadSplit> {
     const SEPARATOR: &str = " to (";
+    static FINDER: LazyLock<memmem::Finder<'_>> = LazyLock::new(|| memmem::Finder::new(SEPARATOR));
     let body = rest.strip_suffix(')')?;
-    let mut splits = body.match_indices(SEPARATOR).map(|(at, _)| at).peekable();
+    let mut splits = FINDER.find_iter(body.as_bytes()).peekable();
     let first = *splits.peek()?;
     let (mut rooted, mut last, mut count) = (None, first, 0);
     for at in splits {
@@ -263,7 +268,7 @@ pub(super) fn download_split(rest: &str) -> Option<DownloadSplit> {
             rooted = Some(at);
         }
     }
-    Some(DownloadSplit { at: rooted.unwrap_or(last), ambiguous: count > 1 })
+    Some(DownloadSplit { at: rooted.unwrap_or(last), last, ambiguous: count > 1 })
 }
 
 /// `URL to (PATH)`

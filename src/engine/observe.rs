@@ -286,6 +286,7 @@ fn quarter(progress: f64) -> u8 {
 mod tests {
     use super::*;
     use crate::engine::name::TaskName;
+    use crate::engine::task::Common;
 
     fn at(second: i64) -> Timestamp {
         Timestamp::from_second(1_790_000_000 + second).unwrap()
@@ -295,15 +296,18 @@ mod tests {
         Task {
             id: id.into(),
             name: TaskName::new("upload a.bin to [/d](/x)"),
-            creator: "".into(),
-            roles: [].into(),
-            state,
-            status: "".into(),
             progress: 0.0,
             started: Some(at(0).into()),
             ended: None,
             total_bytes: 0,
-            error: "".into(),
+            common: Common {
+                creator: "".into(),
+                roles: [].into(),
+                state,
+                status: "".into(),
+                error: "".into(),
+            }
+            .into(),
         }
     }
 
@@ -369,11 +373,13 @@ mod tests {
             seen(looker.look(&[task("a", State::Running)])),
             [("a".into(), Some(State::Running))]
         );
-        let failed = Task { error: "too many requests".into(), ..task("a", State::Failed) };
+        let mut failed = task("a", State::Failed);
+        failed.error = "too many requests".into();
         let look = looker.look(std::slice::from_ref(&failed)).unwrap();
         assert_eq!(look.after, After::Look(at(10)));
         assert_eq!(look.seen[0].task, Some(failed.clone().into()));
-        let other = Task { error: "no space left".into(), ..failed };
+        let mut other = failed;
+        other.error = "no space left".into();
         assert_eq!(seen(looker.look(&[other])), [("a".into(), Some(State::Failed))]);
         looker.observer.note_away();
         let look = looker.look(&[]);
@@ -385,10 +391,10 @@ mod tests {
     #[test]
     fn progress_is_seen_by_quarters_and_so_is_its_end() {
         let mut looker = Looker::new();
-        let at_percent = |progress: f64| Task {
-            progress,
-            status: format!("uploading {progress}%").into(),
-            ..task("a", State::Running)
+        let at_percent = |progress: f64| {
+            let mut task = Task { progress, ..task("a", State::Running) };
+            task.status = format!("uploading {progress}%").into();
+            task
         };
         let mut rows = Vec::new();
         for percent in 0..80 {

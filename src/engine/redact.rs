@@ -59,11 +59,15 @@ static PASSWORD: LazyLock<memmem::Finder<'static>> =
 /// nothing, at some cost.
 pub(super) fn is_plain(name: &str) -> bool {
     let bytes = name.as_bytes();
-    let has = |finder: &memmem::Finder<'_>| finder.find(bytes).is_some();
     !name.starts_with("download ")
         && memchr::memchr(b':', bytes).is_none()
-        && !BEGINNINGS.iter().any(has)
-        && !has(&PASSWORD)
+        && !has_token(name)
+        && PASSWORD.find(bytes).is_none()
+}
+
+/// Whether a token may be in the text.
+fn has_token(text: &str) -> bool {
+    BEGINNINGS.iter().any(|beginning| beginning.find(text.as_bytes()).is_some())
 }
 
 /// The name as it may be shown.
@@ -166,19 +170,14 @@ fn links_in_name(text: &str, purpose: Purpose) -> Cow<'_, str> {
 /// Where the link of a download ends for the purpose of redaction: where [`super::name`] reads the
 /// end, or later if what stands between could still belong to a link.
 fn download_link_end(rest: &str) -> usize {
-    let Some(read) = super::name::download_split(rest).map(|split| split.at) else {
-        return rest.len();
-    };
-    match rest.rfind(" to (") {
-        Some(last) if last > read && rest[read..last].contains(['@', '=']) => last,
-        _ => read,
-    }
+    let Some(split) = super::name::download_split(rest) else { return rest.len() };
+    let between = &rest[split.at..split.last];
+    if between.contains(['@', '=']) { split.last } else { split.at }
 }
 
 /// Redacts a link that is known to fill the text.
 fn whole_link(text: &str, purpose: Purpose, out: &mut String) {
-    let mut finder = LinkFinder::new(text);
-    match finder.next_from(0) {
+    match next_link(text, 0) {
         // Behind other text it is no scheme of this link: `user:pass@host/https://x`.
         Some(link) if is_scheme(&text[..link.body]) => {
             out.push_str(&text[..link.body]);
@@ -202,10 +201,9 @@ fn is_scheme(text: &str) -> bool {
 
 /// The links of free text.
 fn links(text: &str, purpose: Purpose) -> Cow<'_, str> {
-    let mut finder = LinkFinder::new(text);
     let mut out = String::new();
     let mut done = 0;
-    while let Some(link) = finder.next_from(done) {
+    while let Some(link) = next_link(text, done) {
         let end = match link.sort {
             LinkSort::Magnet => magnet_end(text, link.body),
             _ => url_end(text, link.body),
@@ -221,62 +219,35 @@ fn links(text: &str, purpose: Purpose) -> Cow<'_, str> {
     Cow::Owned(out)
 }
 
-/// Finds links from left to right, each mark once.
-struct LinkFinder<'t> {
-    text: &'t str,
-    lower: Option<String>,
-    marks: [(&'static str, Option<usize>); 3],
+/// The first link whose mark begins at `from` or later.
+fn next_link(text: &str, from: usize) -> Option<Link> {
+    let bytes = text.as_bytes();
+    // Every mark has a colon.
+    memchr::memchr_iter(b':', &bytes[from..]).find_map(|colon| {
+        let at = from + colon;
+        // PHP, which several drives run on, writes `https:\/\/` in its JSON.
+        let marks: [&[u8]; 2] = [b"://", b":\\/\\/"];
+        if let Some(mark) = marks.iter().find(|mark| bytes[at..].starts_with(mark)) {
+            let body = at + mark.len();
+            return Some(Link { body, sort: sort_of(&text[from..at], &text[body..]) });
+        }
+        let magnet = bytes[from..at].last_chunk::<6>()?.eq_ignore_ascii_case(b"magnet");
+        let magnet = magnet && bytes[at + 1..].starts_with(b"?");
+        magnet.then_some(Link { body: at + 2, sort: LinkSort::Magnet })
+    })
 }
 
-impl<'t> LinkFinder<'t> {
-    fn new(text: &'t str) -> Self {
-        // PHP, which several drives run on, writes `https:\/\/` in its JSON.
-        let marks = ["://", ":\\/\\/", "magnet:?"].map(|mark| (mark, Some(0)));
-        let mut finder = Self { text, lower: None, marks };
-        if text.contains([':']) {
-            finder.lower = Some(text.to_ascii_lowercase());
-            finder.seek(0);
-        } else {
-            finder.marks = finder.marks.map(|(mark, _)| (mark, None));
-        }
-        finder
-    }
-
-    /// Moves each mark that lies before `from` to its next place.
-    fn seek(&mut self, from: usize) {
-        let Some(lower) = &self.lower else { return };
-        for (mark, at) in &mut self.marks {
-            if at.is_some_and(|at| at <= from) {
-                let rest = &lower.as_bytes()[from..];
-                *at = memmem::find(rest, mark.as_bytes()).map(|found| from + found);
-            }
-        }
-    }
-
-    fn next_from(&mut self, from: usize) -> Option<Link> {
-        self.seek(from);
-        let (mark, at) = self
-            .marks
-            .iter()
-            .filter_map(|(mark, at)| at.map(|at| (*mark, at)))
-            .min_by_key(|(_, at)| *at)?;
-        let body = at + mark.len();
-        if mark == "magnet:?" {
-            return Some(Link { body, sort: LinkSort::Magnet });
-        }
-        let before = &self.text.as_bytes()[from..at];
-        let scheme = before
-            .iter()
-            .rev()
-            .take_while(|b| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'-' | b'.'))
-            .count();
-        let scheme = self.text[at - scheme..at].to_ascii_lowercase();
-        let sort = match scheme.as_str() {
-            "thunder" | "flashget" | "qqdl" | "ss" | "ssr" | "vmess" => LinkSort::Opaque,
-            "ed2k" if self.text[body..].starts_with('|') => LinkSort::Ed2k,
-            _ => LinkSort::Url,
-        };
-        Some(Link { body, sort })
+/// What sort of link it is, by what stands before and behind `://`.
+fn sort_of(before: &str, body: &str) -> LinkSort {
+    let other = |b: u8| !b.is_ascii_alphanumeric() && !matches!(b, b'+' | b'-' | b'.');
+    let scheme = before.bytes().rposition(other).map_or(before, |at| &before[at + 1..]);
+    let is = |name: &&str| scheme.eq_ignore_ascii_case(name);
+    if ["thunder", "flashget", "qqdl", "ss", "ssr", "vmess"].iter().any(is) {
+        LinkSort::Opaque
+    } else if is(&"ed2k") && body.starts_with('|') {
+        LinkSort::Ed2k
+    } else {
+        LinkSort::Url
     }
 }
 
@@ -361,10 +332,13 @@ fn has_password_for_port(authority: &str) -> bool {
 fn url_body(body: &str, scheme: Scheme, purpose: Purpose, out: &mut String) {
     let mut rest = body;
     let mut scheme = scheme;
-    let mut tail = rest.find(['?', '#']).unwrap_or(rest.len());
+    // Most names of downloads come here, so bytes are looked for, not characters.
+    let path_end = |rest: &str| memchr::memchr2(b'?', b'#', rest.as_bytes()).unwrap_or(rest.len());
+    let mut tail = path_end(rest);
     // A proxy's URL holds another one in its path, credentials and all.
     loop {
-        let authority = rest.find(['/', '?', '#', '\\']).unwrap_or(rest.len());
+        let ends = |byte| matches!(byte, b'/' | b'?' | b'#' | b'\\');
+        let authority = rest.bytes().position(ends).unwrap_or(rest.len());
         let credentials = match scheme {
             Scheme::Present => {
                 let split_wide = || {
@@ -389,9 +363,11 @@ fn url_body(body: &str, scheme: Scheme, purpose: Purpose, out: &mut String) {
                 out.push('@');
             }
             rest = &rest[at + 1..];
-            tail = rest.find(['?', '#']).unwrap_or(rest.len());
+            tail = path_end(rest);
         }
-        let Some(nested) = rest[..tail].find("://") else { break };
+        let path = &rest.as_bytes()[..tail];
+        let nested = memchr::memchr_iter(b':', path).find(|at| path[*at..].starts_with(b"://"));
+        let Some(nested) = nested else { break };
         out.push_str(&rest[..nested + 3]);
         rest = &rest[nested + 3..];
         tail -= nested + 3;
@@ -483,18 +459,75 @@ fn pairs(query: &str, purpose: Purpose, out: &mut String) {
 
 /// Whether a query value under this key changes from one signing to the next, or is a credential.
 fn signs(key: &str) -> bool {
-    const KEYS: &str = "sign signature sig token access_token accesstoken refresh_token id_token \
-        auth_token auth authkey auth_key authorization key-pair-id policy expires \
-        expire expiry exp expiration expires_in expire_time deadline e t _t ts _ \
-        timestamp time nonce rand random ossaccesskeyid awsaccesskeyid accesskeyid \
-        googleaccessid security-token sv se sp st sr spr ske skt sks skv skoid sktid \
-        passkey password passwd pwd pass api_key apikey upsig wssecret wstime txsecret \
-        txtime";
     const FAMILIES: [&str; 6] = ["x-amz-", "x-oss-", "x-cos-", "x-goog-", "x-obs-", "q-"];
     let key = key.to_ascii_lowercase();
     let key = key.strip_prefix("amp;").unwrap_or(&key);
-    KEYS.split(' ').any(|known| known == key)
-        || FAMILIES.iter().any(|family| key.starts_with(family))
+    let known = matches!(
+        key,
+        "sign"
+            | "signature"
+            | "sig"
+            | "token"
+            | "access_token"
+            | "accesstoken"
+            | "refresh_token"
+            | "id_token"
+            | "auth_token"
+            | "auth"
+            | "authkey"
+            | "auth_key"
+            | "authorization"
+            | "key-pair-id"
+            | "policy"
+            | "expires"
+            | "expire"
+            | "expiry"
+            | "exp"
+            | "expiration"
+            | "expires_in"
+            | "expire_time"
+            | "deadline"
+            | "e"
+            | "t"
+            | "_t"
+            | "ts"
+            | "_"
+            | "timestamp"
+            | "time"
+            | "nonce"
+            | "rand"
+            | "random"
+            | "ossaccesskeyid"
+            | "awsaccesskeyid"
+            | "accesskeyid"
+            | "googleaccessid"
+            | "security-token"
+            | "sv"
+            | "se"
+            | "sp"
+            | "st"
+            | "sr"
+            | "spr"
+            | "ske"
+            | "skt"
+            | "sks"
+            | "skv"
+            | "skoid"
+            | "sktid"
+            | "passkey"
+            | "password"
+            | "passwd"
+            | "pwd"
+            | "pass"
+            | "api_key"
+            | "apikey"
+            | "upsig"
+            | "wssecret"
+            | "wstime"
+            | "txsecret"
+            | "txtime"
+    );
+    known || FAMILIES.iter().any(|family| key.starts_with(family))
 }
 
 /// A magnet behind its `magnet:?`. What names the content stays; a tracker keeps scheme and host,
@@ -569,7 +602,7 @@ fn tokens(text: &str) -> Cow<'_, str> {
             r"|\b(bot[0-9]{6,12}:)[A-Za-z0-9_-]{30,}",
         ))
     });
-    if !text.contains("eyJ") && !text.contains("bot") {
+    if !has_token(text) {
         return Cow::Borrowed(text);
     }
     TOKEN.replace_all(text, "${1}${2}***")

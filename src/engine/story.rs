@@ -151,6 +151,7 @@ mod tests {
     use super::*;
     use crate::engine::audit::IntentId;
     use crate::engine::name::TaskName;
+    use crate::engine::task::Common;
 
     fn at(clock: &str) -> Timestamp {
         format!("2026-11-24T{clock}Z").parse().unwrap()
@@ -161,15 +162,18 @@ mod tests {
             Arc::new(Task {
                 id: "a".into(),
                 name: TaskName::new("upload a.bin to [/d](/x)"),
-                creator: "".into(),
-                roles: [].into(),
-                state,
-                status: "".into(),
                 progress: 0.0,
                 started: None,
                 ended: None,
                 total_bytes: 0,
-                error: error.into(),
+                common: Common {
+                    creator: "".into(),
+                    roles: [].into(),
+                    state,
+                    status: "".into(),
+                    error: error.into(),
+                }
+                .into(),
             })
         };
         Event::Seen(Box::new(Seen {

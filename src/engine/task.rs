@@ -1,11 +1,12 @@
 //! Tasks as a server lists them, in the shape the rules see.
 
 use std::fmt;
+use std::ops::{Deref, DerefMut};
 use std::str::FromStr;
 use std::sync::Arc;
 
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 use smol_str::SmolStr;
 
 use super::moment::Moment;
@@ -311,21 +312,14 @@ impl fmt::Display for Flavour {
 }
 
 /// One task as one answer listed it. Times are the server's own, not yet corrected for its clock.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+///
+/// It hands out [`Common`] as its own.
+#[derive(Clone, Debug, PartialEq)]
 pub struct Task {
     /// The server's id for it.
     pub id: TaskId,
     /// Its name; secrets are out already.
     pub name: TaskName,
-    /// The user who made it; empty when unknown.
-    pub creator: Arc<str>,
-    /// The roles of that user: one number on `OpenList` (0 user, 1 guest, 2 admin, -1 unknown), a
-    /// list on `AList` (1 guest, 2 admin, 3 general, 4 and up custom).
-    pub roles: Arc<[i64]>,
-    /// Where it stands.
-    pub state: State,
-    /// Free text of the driver; may be left over from an earlier step. Secrets are out already.
-    pub status: Arc<str>,
     /// Percent, 0 to 100; may be 0 on a task that succeeded.
     pub progress: f64,
     /// When the last run began; `None` before the first and after a restart of the server.
@@ -334,8 +328,74 @@ pub struct Task {
     pub ended: Option<Moment>,
     /// Size in bytes; 0 when not known yet.
     pub total_bytes: u64,
+    /// What others may have in common with it.
+    pub common: Arc<Common>,
+}
+
+/// What many tasks have in common, so that a hundred thousand of them take half the room. To change it on one task
+/// leaves the others as they are.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Common {
+    /// The user who made the task; empty when unknown.
+    pub creator: Arc<str>,
+    /// The roles of that user: one number on `OpenList` (0 user, 1 guest, 2 admin, -1 unknown), a
+    /// list on `AList` (1 guest, 2 admin, 3 general, 4 and up custom).
+    pub roles: Arc<[i64]>,
+    /// Where it stands.
+    pub state: State,
+    /// Free text of the driver; may be left over from an earlier step. Secrets are out already.
+    pub status: Arc<str>,
     /// The last error's text, empty if none. Secrets are out already.
     pub error: Arc<str>,
+}
+
+/// The same as it is written.
+#[derive(Serialize)]
+struct Written<'t> {
+    id: &'t TaskId,
+    name: &'t TaskName,
+    creator: &'t str,
+    roles: &'t [i64],
+    state: State,
+    status: &'t str,
+    progress: f64,
+    started: Option<Moment>,
+    ended: Option<Moment>,
+    total_bytes: u64,
+    error: &'t str,
+}
+
+impl Serialize for Task {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let written = Written {
+            id: &self.id,
+            name: &self.name,
+            creator: &self.creator,
+            roles: &self.roles,
+            state: self.state,
+            status: &self.status,
+            progress: self.progress,
+            started: self.started,
+            ended: self.ended,
+            total_bytes: self.total_bytes,
+            error: &self.error,
+        };
+        written.serialize(serializer)
+    }
+}
+
+impl Deref for Task {
+    type Target = Common;
+
+    fn deref(&self) -> &Common {
+        &self.common
+    }
+}
+
+impl DerefMut for Task {
+    fn deref_mut(&mut self) -> &mut Common {
+        Arc::make_mut(&mut self.common)
+    }
 }
 
 impl Task {

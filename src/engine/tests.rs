@@ -16,7 +16,7 @@ use super::memory::{Answer, KindPending, Memory, Pending, Settling, Snapshot};
 use super::name::TaskName;
 use super::predicate::{Comparison, Leaf, Predicate, SpanField, Test, TextField};
 use super::rule::{Action, Identity, Limits, Mode, Rule, RuleSet};
-use super::task::{Flavour, Kind, State, Task};
+use super::task::{Common, Flavour, Kind, State, Task};
 
 mod doubts;
 mod histories;
@@ -30,15 +30,18 @@ fn task(id: &str, state: State, seconds: Option<(i64, i64)>, error: &str) -> Tas
     Task {
         id: id.into(),
         name: TaskName::new(&format!("copy [/src](/{id}) to [/dst](/)")),
-        creator: "admin".into(),
-        roles: [2].into(),
-        state,
-        status: "".into(),
         progress: 0.0,
         started: seconds.map(|(started, _)| at(started).into()),
         ended: seconds.filter(|_| state.is_done()).map(|(_, ended)| at(ended).into()),
         total_bytes: 1,
-        error: error.into(),
+        common: Common {
+            creator: "admin".into(),
+            roles: [2].into(),
+            state,
+            status: "".into(),
+            error: error.into(),
+        }
+        .into(),
     }
 }
 

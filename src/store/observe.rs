@@ -15,7 +15,7 @@ use crate::engine::audit::{IntentId, Trouble};
 use crate::engine::moment::Moment;
 use crate::engine::name::TaskName;
 use crate::engine::observe::{After, Look, Observation};
-use crate::engine::task::{Flavour, Kind, ServerName, State, Task, TaskId};
+use crate::engine::task::{Common, Flavour, Kind, ServerName, State, Task, TaskId};
 
 /// What does not change about a task.
 #[derive(Serialize, Deserialize)]
@@ -416,15 +416,18 @@ fn observation(
     let task = Task {
         id: id.clone(),
         name: about.name.clone(),
-        creator: about.creator.clone(),
-        roles: about.roles.clone(),
-        state: state.parse::<State>()?,
-        status: words(first + 9)?,
         progress: row.get(first + 6)?,
         started: row.get::<_, Option<i64>>(first + 4)?.map(Moment::from_nanosecond),
         ended: row.get::<_, Option<i64>>(first + 5)?.map(Moment::from_nanosecond),
         total_bytes: u64::try_from(row.get::<_, i64>(first + 7)?).unwrap_or(0),
-        error: words(first + 8)?,
+        common: Common {
+            creator: about.creator.clone(),
+            roles: about.roles.clone(),
+            state: state.parse::<State>()?,
+            status: words(first + 9)?,
+            error: words(first + 8)?,
+        }
+        .into(),
     };
     let still_since = moment(row.get(first + 10)?)?;
     Ok(Some(Observation { kind, id, task: Some(task.into()), still_since }))

@@ -17,7 +17,7 @@ use serde_json::value::RawValue;
 use super::wire::{self, Envelope, RoleForm, WireError};
 use crate::engine::listing::Listing;
 use crate::engine::name::{TaskName, scrub};
-use crate::engine::task::{State, Task, TaskId};
+use crate::engine::task::{Common, State, Task, TaskId};
 
 /// Reads the lists of one kind, and remembers what it read.
 #[derive(Debug, Default)]
@@ -27,8 +27,7 @@ pub struct Reader {
     /// The texts of its tasks, by the digest of an id. Beside the tasks, so that what is listed as it was costs
     /// no look at the task itself.
     marks: HashMap<u64, Mark>,
-    /// Texts that tasks share: there are few creators, states of work and errors.
-    texts: Texts,
+    commons: Commons,
     role_form: RoleForm,
     digests: foldhash::quality::RandomState,
     now: Now,
@@ -54,14 +53,14 @@ struct Now {
     missing: usize,
     /// Those that changed; of two at one place the later one counts.
     changed: Vec<(u32, Arc<Task>)>,
-    /// Those that are new, until they are taken out.
-    fresh: Vec<Option<Fresh>>,
+    /// Those that are new, each list's by id.
+    fresh: Vec<Fresh>,
 }
 
 /// A task that is new.
 #[derive(Debug)]
 struct Fresh {
-    task: Task,
+    task: Arc<Task>,
     /// The digest of its id.
     id: u64,
     mark: Mark,
@@ -118,13 +117,19 @@ impl Reader {
     /// The look ends: its tasks.
     pub(super) fn finish(&mut self) -> Listing {
         self.under_way = false;
-        let Now { seen, missing, mut changed, fresh } = std::mem::take(&mut self.now);
+        let Now { seen, missing, mut changed, mut fresh } = std::mem::take(&mut self.now);
         if missing > 0 || !changed.is_empty() || !fresh.is_empty() {
             changed.sort_by_key(|(place, _)| *place);
             let moves = missing > 0 || !fresh.is_empty();
+            if !fresh.is_sorted_by(|a, b| a.task.id < b.task.id) {
+                // Of two with the same id the later one stays.
+                fresh.reverse();
+                fresh.sort_by(|a, b| a.task.id.cmp(&b.task.id));
+                fresh.dedup_by(|a, b| a.task.id == b.task.id);
+            }
             self.line_up(&seen, changed, fresh, moves);
         }
-        self.texts.forget_unused();
+        self.commons.forget_unused();
         self.now.seen = seen;
         self.last.clone()
     }
@@ -134,7 +139,7 @@ impl Reader {
         &mut self,
         seen: &[bool],
         changed: Vec<(u32, Arc<Task>)>,
-        mut fresh: Vec<Option<Fresh>>,
+        fresh: Vec<Fresh>,
         moves: bool,
     ) {
         self.marks.reserve(fresh.len());
@@ -143,15 +148,12 @@ impl Reader {
         let mut changed = changed.into_iter().peekable();
         // Before which of the last look each new one comes.
         let before = |task: &Task| self.last.partition_point(|last| last.id < task.id);
-        let order = by_id(&fresh);
-        let mut new_marks = Vec::with_capacity(order.len());
-        let new = order.into_iter().filter_map(|at| fresh[at].take());
-        let mut new = new.map(|fresh| (before(&fresh.task), fresh)).peekable();
+        let mut new_marks = Vec::with_capacity(fresh.len());
+        let mut new = fresh.into_iter().map(|fresh| (before(&fresh.task), fresh)).peekable();
         let next = |tasks: &[Arc<Task>]| u32::try_from(tasks.len()).unwrap_or(NOWHERE);
         let mut put = |Fresh { task, id, mark }: Fresh, tasks: &mut Vec<Arc<Task>>| {
             new_marks.push((id, Mark { place: next(tasks), ..mark }));
-            // Made in this order, they lie in it too, and all else goes through them in this order.
-            tasks.push(Arc::new(task));
+            tasks.push(task);
         };
         for (place, (task, seen)) in self.last.iter().zip(seen).enumerate() {
             let mut task = Cow::Borrowed(task);
@@ -212,33 +214,46 @@ impl Reader {
     /// `None` if it has another form, or is none.
     fn usual_list(&mut self, rest: &str) -> Option<Part> {
         let list = rest.trim_ascii_end().strip_prefix('[')?.strip_suffix("]}")?;
-        let (mut raws, mut begin) = (Vec::new(), 0);
+        let (mut part, mut unknown, mut new, mut begin) = (Part::default(), Vec::new(), 0, 0);
         // No string holds this, for the quotes in it would have a backslash. Where it stands deeper inside a
         // task, what lies between is no task, and is not taken for one.
         let ends = BETWEEN.find_iter(list.as_bytes()).map(|at| at + 1);
         for end in ends.chain([list.len()]) {
-            raws.push(list.get(begin..end)?);
+            let at = Piece { begin: u32::try_from(begin).ok()?, end: u32::try_from(end).ok()? };
+            let raw = at.of(list)?;
             begin = end + 1;
-        }
-        let (mut part, mut seen) = (Part::default(), Seen::default());
-        if self.last.is_empty() {
-            // To move so many about as their number grows takes its time.
-            part.fresh.reserve_exact(raws.len());
-        }
-        for raw in raws {
             let behind = raw.strip_prefix("{\"id\":\"")?;
             let id = &behind[..memchr::memchr(b'"', behind.as_bytes())?];
-            if let Some(mark) = self.marks.get(&self.digests.hash_one(id.as_bytes()))
-                && usize::try_from(mark.length) == Ok(raw.len())
-                && self.digests.hash_one(raw.as_bytes()) == mark.digest
-            {
-                part.same.push(mark.place);
-            } else if let Some(plain) = Plain::read(raw) {
-                let form = plain.creator_role.form();
-                let task = plain.task(&mut seen, &mut self.texts)?;
-                self.put(task, form, raw, &mut part);
+            if let Some(mark) = self.marks.get_mut(&self.digests.hash_one(id.as_bytes())) {
+                if usize::try_from(mark.length) == Ok(raw.len())
+                    && self.digests.hash_one(raw.as_bytes()) == mark.digest
+                {
+                    part.same.push(mark.place);
+                    continue;
+                }
+                // Should the id come again, that one counts, whatever its text.
+                mark.length = 0;
             } else {
-                self.odd_task(serde_json::from_str(raw).ok()?, &mut part).ok()?;
+                new += 1;
+            }
+            unknown.push((front(id), at));
+        }
+        // Made in this order, they lie in it too, and all else goes through them in this order. Of two with the same id
+        // the first one stays the first.
+        unknown.sort_unstable_by_key(|(front, at)| (*front, at.begin));
+        part.fresh.reserve_exact(new);
+        let mut seen = Seen::default();
+        for some in unknown.chunks(TOGETHER) {
+            fetch(some.iter().filter_map(|(_, at)| at.of(list)));
+            for (_, at) in some {
+                let raw = at.of(list)?;
+                if let Some(plain) = Plain::read(raw) {
+                    let form = plain.creator_role.form();
+                    let task = plain.task(&mut seen, &mut self.commons)?;
+                    self.put(task, form, raw, &mut part);
+                } else {
+                    self.odd_task(serde_json::from_str(raw).ok()?, &mut part).ok()?;
+                }
             }
         }
         Some(part)
@@ -267,12 +282,13 @@ impl Reader {
             // Two ids may have the same digest; then one of them is new at each look.
             place.and_then(|place| self.last.get(place)).is_some_and(|last| last.id == task.id)
         });
+        let task = Arc::new(task);
         if let Some(known) = known {
             mark.place = known.place;
             *known = mark;
-            part.changed.push((mark.place, Arc::new(task)));
+            part.changed.push((mark.place, task));
         } else {
-            part.fresh.push(Some(Fresh { task, id, mark }));
+            part.fresh.push(Fresh { task, id, mark });
         }
     }
 }
@@ -283,7 +299,7 @@ struct Part {
     /// The places of the tasks that are as they were.
     same: Vec<u32>,
     changed: Vec<(u32, Arc<Task>)>,
-    fresh: Vec<Option<Fresh>>,
+    fresh: Vec<Fresh>,
     role_form: RoleForm,
 }
 
@@ -291,82 +307,90 @@ struct Part {
 static BETWEEN: LazyLock<memmem::Finder<'static>> =
     LazyLock::new(|| memmem::Finder::new(b"},{\"id\":\""));
 
-/// The first letters of an id, which order as it does.
-fn front(id: &str) -> u128 {
-    let mut front = [0; 16];
+/// How many texts are fetched at once.
+const TOGETHER: usize = 32;
+
+/// Has texts that lie far apart brought from memory all at once, where one after the other each would be waited for:
+/// that took longer than all that is done with them.
+fn fetch<'t>(texts: impl Iterator<Item = &'t str>) {
+    const LINE: usize = 64;
+    let lines = texts.flat_map(|text| text.as_bytes().iter().step_by(LINE));
+    std::hint::black_box(lines.fold(0, |all, byte| all ^ byte));
+}
+
+/// Where in a list the text of a task stands.
+#[derive(Clone, Copy)]
+struct Piece {
+    begin: u32,
+    end: u32,
+}
+
+impl Piece {
+    fn of(self, list: &str) -> Option<&str> {
+        list.get(usize::try_from(self.begin).ok()?..usize::try_from(self.end).ok()?)
+    }
+}
+
+/// The first letters of an id, which order as it does, but for ids that begin alike.
+fn front(id: &str) -> u64 {
+    let mut front = [0; 8];
     let length = id.len().min(front.len());
     front[..length].copy_from_slice(&id.as_bytes()[..length]);
-    u128::from_be_bytes(front)
+    u64::from_be_bytes(front)
 }
 
-/// Their places by id; of two with the same the later one stays.
-fn by_id(fresh: &[Option<Fresh>]) -> Vec<usize> {
-    // The first letters beside each place, since to look into so many tasks takes its time.
-    let id = |at: usize| fresh[at].as_ref().map_or("", |fresh| fresh.task.id.as_str());
-    let mut order: Vec<_> = (0..fresh.len()).map(|at| (front(id(at)), at)).collect();
-    order.sort_unstable_by(|(a, x), (b, y)| {
-        // Of two with the same id the one that came last is the first of them.
-        a.cmp(b).then_with(|| id(*x).cmp(id(*y))).then_with(|| y.cmp(x))
-    });
-    order.dedup_by(|(a, x), (b, y)| a == b && id(*x) == id(*y));
-    order.into_iter().map(|(_, at)| at).collect()
-}
-
-/// Texts of which there is one copy each.
+/// What tasks have in common, one copy each: there are few creators, states of work and errors.
 #[derive(Debug, Default)]
-struct Texts {
-    known: HashSet<Arc<str>>,
-    /// The one that was asked for last, as it often is the next one too.
-    last: Arc<str>,
-    empty: Arc<str>,
-    roles: Vec<Arc<[i64]>>,
-    /// How many there were when those that nobody has any more were last taken out.
+struct Commons {
+    known: HashSet<Arc<Common>>,
+    /// How many there were when those that no task has any more were last taken out.
     kept: usize,
 }
 
-/// What became of the texts of one answer, secrets out.
-type Seen<'t> = HashMap<Cow<'t, str>, Arc<str>>;
-
-impl Texts {
-    fn share(&mut self, text: &str) -> Arc<str> {
-        if *self.last == *text {
-            return Arc::clone(&self.last);
+impl Commons {
+    fn share(&mut self, common: Common) -> Arc<Common> {
+        if let Some(known) = self.known.get(&common) {
+            return Arc::clone(known);
         }
-        let shared = self.known.get(text).map_or_else(|| text.into(), Arc::clone);
+        let shared = Arc::new(common);
         self.known.insert(Arc::clone(&shared));
-        self.last = Arc::clone(&shared);
-        shared
-    }
-
-    /// The same, secrets out.
-    fn share_scrubbed<'t>(&mut self, text: Cow<'t, str>, seen: &mut Seen<'t>) -> Arc<str> {
-        if text.is_empty() {
-            return Arc::clone(&self.empty);
-        }
-        if let Some(known) = seen.get(&*text) {
-            return Arc::clone(known);
-        }
-        let shared = self.share(&scrub(&text));
-        seen.insert(text, Arc::clone(&shared));
-        shared
-    }
-
-    fn share_roles(&mut self, roles: &[i64]) -> Arc<[i64]> {
-        if let Some(known) = self.roles.iter().find(|known| ***known == *roles) {
-            return Arc::clone(known);
-        }
-        let shared: Arc<[i64]> = roles.into();
-        // Few in any case; a server that gives each task roles of its own is not worth more.
-        if self.roles.len() < 64 {
-            self.roles.push(Arc::clone(&shared));
-        }
         shared
     }
 
     fn forget_unused(&mut self) {
         if self.known.len() > 2 * self.kept + 1024 {
-            self.known.retain(|text| Arc::strong_count(text) > 1);
+            self.known.retain(|common| Arc::strong_count(common) > 1);
             self.kept = self.known.len();
+        }
+    }
+}
+
+/// The same as an answer writes it.
+#[derive(PartialEq, Eq, Hash)]
+struct PlainCommon<'t> {
+    creator: Text<'t>,
+    creator_role: PlainRoles,
+    state: i64,
+    status: Text<'t>,
+    error: Text<'t>,
+}
+
+/// What became of it in one answer.
+type Seen<'t> = HashMap<PlainCommon<'t>, Arc<Common>>;
+
+impl PlainCommon<'_> {
+    fn common(&self) -> Common {
+        let roles = match &self.creator_role {
+            PlainRoles::None => &[][..],
+            PlainRoles::One(role) => std::slice::from_ref(role),
+            PlainRoles::Many(roles) => roles,
+        };
+        Common {
+            creator: (*self.creator.0).into(),
+            roles: roles.into(),
+            state: State::from_number(self.state),
+            status: scrub(&self.status.0).into(),
+            error: scrub(&self.error.0).into(),
         }
     }
 }
@@ -426,27 +450,31 @@ impl<'t> Plain<'t> {
         (at.0 == "}").then_some(plain)
     }
 
-    fn task(self, seen: &mut Seen<'t>, texts: &mut Texts) -> Option<Task> {
+    fn task(self, seen: &mut Seen<'t>, commons: &mut Commons) -> Option<Task> {
         if self.id.0.is_empty() || self.progress.is_nan() {
             return None;
         }
-        let roles = match &self.creator_role {
-            PlainRoles::None => &[][..],
-            PlainRoles::One(role) => std::slice::from_ref(role),
-            PlainRoles::Many(roles) => roles,
+        let common = PlainCommon {
+            creator: self.creator,
+            creator_role: self.creator_role,
+            state: self.state,
+            status: self.status,
+            error: self.error,
+        };
+        let common = match seen.get(&common) {
+            Some(known) => Arc::clone(known),
+            None => {
+                Arc::clone(seen.entry(common).or_insert_with_key(|new| commons.share(new.common())))
+            }
         };
         Some(Task {
             id: TaskId::new(self.id.0),
             name: TaskName::new(&self.name.0),
-            creator: texts.share(&self.creator.0),
-            roles: texts.share_roles(roles),
-            state: State::from_number(self.state),
-            status: texts.share_scrubbed(self.status.0, seen),
             progress: self.progress.clamp(0.0, 100.0),
             started: wire::time_of(&self.start_time.0),
             ended: wire::time_of(&self.end_time.0),
             total_bytes: self.total_bytes,
-            error: texts.share_scrubbed(self.error.0, seen),
+            common,
         })
     }
 }
@@ -502,7 +530,7 @@ impl<'t> Front<'t> {
 }
 
 /// A string, borrowed where it has no escapes; `null` is empty.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, PartialEq, Eq, Hash)]
 struct Text<'t>(Cow<'t, str>);
 
 impl<'de: 't, 't> Deserialize<'de> for Text<'t> {
@@ -534,7 +562,7 @@ impl<'de: 't, 't> Deserialize<'de> for Text<'t> {
 }
 
 /// Roles, in the forms of both products.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, PartialEq, Eq, Hash)]
 enum PlainRoles {
     #[default]
     None,

@@ -18,7 +18,7 @@ use super::about::Account;
 use super::list::Reader;
 use crate::engine::moment::Moment;
 use crate::engine::name::{TaskName, scrub};
-use crate::engine::task::{State, Task, TaskId};
+use crate::engine::task::{Common, State, Task, TaskId};
 
 /// How a server writes `creator_role`, which tells the products apart (CONTRACT.md, "Task").
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -233,10 +233,6 @@ pub(super) fn task(raw: &RawValue) -> Result<(Task, RoleForm), &'static str> {
     let task = Task {
         id: TaskId::new(id),
         name: TaskName::new(&text(TaskField::Name)),
-        creator: text(TaskField::Creator).into(),
-        roles: roles.into(),
-        state: fields.get(TaskField::State).map_or(UNREADABLE, state),
-        status: scrub(&text(TaskField::Status)).into(),
         progress: fields
             .get(TaskField::Progress)
             .and_then(number)
@@ -244,7 +240,14 @@ pub(super) fn task(raw: &RawValue) -> Result<(Task, RoleForm), &'static str> {
         started: fields.get(TaskField::StartTime).and_then(time),
         ended: fields.get(TaskField::EndTime).and_then(time),
         total_bytes: fields.get(TaskField::TotalBytes).and_then(bytes).unwrap_or(0),
-        error: scrub(&text(TaskField::Error)).into(),
+        common: Common {
+            creator: text(TaskField::Creator).into(),
+            roles: roles.into(),
+            state: fields.get(TaskField::State).map_or(UNREADABLE, state),
+            status: scrub(&text(TaskField::Status)).into(),
+            error: scrub(&text(TaskField::Error)).into(),
+        }
+        .into(),
     };
     Ok((task, form))
 }

@@ -11,7 +11,7 @@ use taskwarden::engine::audit::{AuditRow, IntentId, Outcome};
 use taskwarden::engine::name::TaskName;
 use taskwarden::engine::observe::{After, Look, Observation};
 use taskwarden::engine::rule::Mode;
-use taskwarden::engine::task::{Flavour, Kind, State, Task};
+use taskwarden::engine::task::{Common, Flavour, Kind, State, Task};
 use taskwarden::store::{Store, WriteBatch};
 
 /// The rules that ran.
@@ -47,15 +47,18 @@ impl Busy {
         let task = Task {
             id: format!("task-{tick:09}").as_str().into(),
             name: TaskName::new(&format!("upload file-{tick}.bin to [/drive](/films)")),
-            creator: "ann".into(),
-            roles: [2].into(),
-            state: State::Pending,
-            status: "".into(),
             progress: 0.0,
             started: None,
             ended: None,
             total_bytes: 1 << 30,
-            error: "".into(),
+            common: Common {
+                creator: "ann".into(),
+                roles: [2].into(),
+                state: State::Pending,
+                status: "".into(),
+                error: "".into(),
+            }
+            .into(),
         };
         Self { task, attempts: 0 }
     }

@@ -24,7 +24,7 @@ use crate::engine::name::TaskName;
 use crate::engine::predicate::format_duration;
 use crate::engine::rule::Action;
 use crate::engine::simulate::{Actor, Cue, Scenario, Step};
-use crate::engine::task::{Flavour, Kind, RuleName, State, Task, TaskId};
+use crate::engine::task::{Common, Flavour, Kind, RuleName, State, Task, TaskId};
 use crate::engine::trace::Gate;
 
 pub(super) const FILE: &[Key] = &[
@@ -457,15 +457,18 @@ impl Reader<'_> {
         let task = Task {
             id: TaskId::from(id.as_str()),
             name: TaskName::new(&name.unwrap_or_else(|| usual_name(&kind, &id))),
-            creator: creator.into(),
-            roles: role.into_iter().map(i64::from).collect(),
-            state: State::Pending,
-            status: "".into(),
             progress: 0.0,
             started: None,
             ended: None,
             total_bytes: size.unwrap_or_default() as u64,
-            error: "".into(),
+            common: Common {
+                creator: creator.into(),
+                roles: role.into_iter().map(i64::from).collect(),
+                state: State::Pending,
+                status: "".into(),
+                error: "".into(),
+            }
+            .into(),
         };
         draft.tasks.push(Actor { kind, task, script });
         Some(())

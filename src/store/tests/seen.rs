@@ -6,21 +6,24 @@ use super::*;
 use crate::engine::audit::Trouble;
 use crate::engine::name::TaskName;
 use crate::engine::observe::{After, Look, Observation};
-use crate::engine::task::{Flavour, Task};
+use crate::engine::task::{Common, Flavour, Task};
 
 fn listing(id: &str, state: State) -> Task {
     Task {
         id: id.into(),
         name: TaskName::new(&format!("upload {id}.bin to [/d](/x)")),
-        creator: "ann".into(),
-        roles: [2].into(),
-        state,
-        status: "uploading".into(),
         progress: 12.5,
         started: Some(Timestamp::new(1_786_000_000, 123_456_789).unwrap().into()),
         ended: None,
         total_bytes: 5,
-        error: if state == State::Failed { "too many requests".into() } else { "".into() },
+        common: Common {
+            creator: "ann".into(),
+            roles: [2].into(),
+            state,
+            status: "uploading".into(),
+            error: if state == State::Failed { "too many requests".into() } else { "".into() },
+        }
+        .into(),
     }
 }
 
