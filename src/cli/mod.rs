@@ -218,10 +218,9 @@ pub fn main(args: Args) -> Exit {
     })
 }
 
-/// A runtime for the commands that talk to servers.
+/// A runtime for the commands that talk to servers, which works on the thread that waits for it.
 fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
-    tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
+    tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .map_err(|error| Failure::new(Exit::Config, error))

@@ -1,5 +1,8 @@
 //! `run`: the daemon, or one tick.
 
+use std::path::PathBuf;
+use std::thread::Builder;
+
 use anyhow::anyhow;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
@@ -75,12 +78,7 @@ pub(super) fn run(common: &Common, args: &RunArgs) -> Result<Exit, Failure> {
             return Ok(if away.is_empty() { Exit::Fine } else { Exit::Unreached });
         }
         let desk = Desk::new((daemon.control(), daemon.store()), board, feed, metrics, clock);
-        tokio::spawn(listener::follow(desk.clone(), sink.clone()));
-        tokio::spawn(async move {
-            if let Err(error) = socket::serve(&dir, desk).await {
-                sink.emit(&Event::ControlAway { error: error.to_string() });
-            }
-        });
+        serve(dir, desk, sink)?;
         let path = files.main.path.display().to_string();
         daemon.run(Some((path, followed))).await.map_err(start)?;
         Ok(Exit::Fine)
@@ -88,6 +86,21 @@ pub(super) fn run(common: &Common, args: &RunArgs) -> Result<Exit, Failure> {
     // Not for what hangs all the same, such as a name that is being looked up.
     runtime.shutdown_background();
     ended
+}
+
+/// Serves until the process ends, on a thread of its own: a long page delays no look, and a long look no page.
+fn serve(dir: PathBuf, desk: Desk, sink: Sink) -> Result<(), Failure> {
+    let runtime = runtime()?;
+    let work = async move {
+        let commands = async {
+            if let Err(error) = socket::serve(&dir, desk.clone()).await {
+                sink.emit(&Event::ControlAway { error: error.to_string() });
+            }
+        };
+        tokio::join!(commands, listener::follow(desk.clone(), sink.clone()));
+    };
+    let thread = Builder::new().name("web".to_owned()).spawn(move || runtime.block_on(work));
+    thread.map(drop).map_err(|error| Failure::new(Exit::Config, error))
 }
 
 /// A sink that has the rules file read in passing whenever a server was looked at.

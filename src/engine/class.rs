@@ -200,7 +200,7 @@ impl Builtin {
                 .expect("the table's patterns");
             needles(&hir)
         };
-        let filter = Filter::new(&entries.iter().map(needs).collect::<Vec<_>>());
+        let filter = Filter::of_lower_case(&entries.iter().map(needs).collect::<Vec<_>>());
         Self { entries, filter }
     }
 
