@@ -3,13 +3,15 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::{Read as _, Write as _};
-use std::net::TcpListener;
+use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
 use taskwarden::ambient::Clock;
+use tokio::runtime::Runtime;
+
 use taskwarden::sandbox::{self, Flavour, Sandbox, Settings, State, TaskScript};
 
 use crate::machine::{median, millis, millis_of_children, now, proc_number};
@@ -34,8 +36,12 @@ pub(crate) fn program(dir: &Path, args: &[&str]) -> Command {
     command
 }
 
+/// The daemon, with what its unit puts in the environment.
 fn daemon(dir: &Path) -> Child {
-    program(dir, &["run"]).stderr(Stdio::null()).spawn().unwrap()
+    let unit = include_str!("../../systemd/taskwarden.service");
+    let set = unit.lines().filter_map(|line| line.strip_prefix("Environment="));
+    let set = set.flat_map(str::split_whitespace).map(|set| set.split_once('=').unwrap());
+    program(dir, &["run"]).envs(set).stderr(Stdio::null()).spawn().unwrap()
 }
 
 fn end(mut child: Child) {
@@ -90,61 +96,109 @@ fn wake_ups(before: &BTreeMap<String, u64>, after: &BTreeMap<String, u64>) -> u6
     woken.sum::<u64>() + ended.count() as u64
 }
 
+/// A server with finished tasks in this process. A third of them failed, each with one of so many errors.
+fn server(runtime: &Runtime, tasks: usize, errors: usize) -> Sandbox {
+    let clock = Clock::system();
+    let options = sandbox::Options {
+        settings: Settings::new(Flavour::OpenList).pool("offline_download", 100, 0),
+        now: Arc::new(move || clock.now()),
+        seed: 1,
+    };
+    let sandbox = runtime.block_on(Sandbox::start(options)).unwrap();
+    sandbox.with_model(|model| {
+        for n in 0..tasks {
+            let name = format!(
+                "download http://mirror.example/archive/{}/a file with a longer name, part {n}.iso to (/downloads/archive/{})",
+                n % 700,
+                n % 700
+            );
+            let error = format!("failed get link: object of shard {} not found", n % errors);
+            let failed = n % 3 == 0;
+            let (state, error) =
+                if failed { (State::Failed, &*error) } else { (State::Succeeded, "") };
+            model.add_finished(TaskScript::new("offline_download", name), state, error);
+        }
+    });
+    sandbox
+}
+
+/// The rules of the example, for this server. Its tasks they leave alone or tell of once.
+fn write_example(dir: &Path, sandbox: &Sandbox, poll: &str) {
+    let example = include_str!("../../rules.example.yaml");
+    let rules = &example[example.find("\nrules:").unwrap()..];
+    let (url, token) = (sandbox.url(), sandbox.token());
+    let text = format!(
+        "version: 1\nservers: [{{name: home, url: '{url}', token: '{token}', poll: {poll}}}]{rules}"
+    );
+    fs::write(dir.join("rules.yaml"), text).unwrap();
+}
+
+/// What a daemon has in memory, by a line of its `status`, in MiB.
+fn resident(child: &Child, line: &str) -> f64 {
+    proc_number(&child.id().to_string(), "status", line) as f64 / 1024.0
+}
+
 /// What a daemon with one server and 100 tasks needs while it waits, and how often it wakes up in a
-/// minute in which nothing is due.
+/// minute in which nothing is due; and how much more it needs where there are 100,000.
 pub(crate) fn idling(table: &mut Table) {
     const WARM_UP: Duration = Duration::from_secs(20);
     const QUIET: Duration = Duration::from_secs(60);
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
-    let clock = Clock::system();
-    let sandbox = runtime
-        .block_on(Sandbox::start(sandbox::Options {
-            settings: Settings::new(Flavour::OpenList).pool("offline_download", 100, 0),
-            now: Arc::new(move || clock.now()),
-            seed: 1,
-        }))
-        .unwrap();
-    // Finished tasks, which the rules of the example leave alone or have told of once.
-    sandbox.with_model(|model| {
-        for n in 0..100 {
-            let script = TaskScript::new(
-                "offline_download",
-                format!("download http://mirror.example/{n}.iso to (/downloads)"),
-            );
-            let error = format!("object {n} not found");
-            let (state, error) =
-                if n % 3 == 0 { (State::Failed, &*error) } else { (State::Succeeded, "") };
-            model.add_finished(script, state, error);
-        }
-    });
+    let runtime = Runtime::new().unwrap();
+    let sandbox = server(&runtime, 100, 100);
     let dir = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
-    let (url, token) = (sandbox.url(), sandbox.token());
-    let example = include_str!("../../rules.example.yaml");
-    let rules = &example[example.find("\nrules:").unwrap()..];
-    let write = |poll: &str| {
-        let text = format!(
-            "version: 1\nservers: [{{name: home, url: '{url}', token: '{token}', poll: {poll}}}]{rules}"
-        );
-        fs::write(dir.path().join("rules.yaml"), text).unwrap();
-    };
-    write("1s");
+    write_example(dir.path(), &sandbox, "1s");
     let child = daemon(dir.path());
     std::thread::sleep(WARM_UP);
     // Long enough between two looks for a quiet minute.
-    write("10m");
+    write_example(dir.path(), &sandbox, "10m");
     // Until the new rules are read, the look that follows is over, and what was at work for them has
     // ended: connections two seconds later, the thread that read the file ten.
     std::thread::sleep(Duration::from_secs(15));
     let before = switches(child.id());
     std::thread::sleep(QUIET);
     let woken = wake_ups(&before, &switches(child.id()));
-    let pid = child.id().to_string();
-    let rss = proc_number(&pid, "status", "VmRSS:") as f64 / 1024.0;
-    let anonymous = proc_number(&pid, "status", "RssAnon:") as f64 / 1024.0;
+    let (rss, anonymous) = (resident(&child, "VmRSS:"), resident(&child, "RssAnon:"));
     end(child);
     table.row("memory while it waits, one server, 100 tasks", rss, "MiB", Bar::AtMost(12.0));
     println!("| of that, not from files | {anonymous:.1} MiB | | |");
     table.row("wake-ups in a minute in which nothing is due", woken as f64, "", Bar::AtMost(0.0));
+    crowded(table, &runtime, rss);
+}
+
+/// What a daemon needs where there are 100,000 tasks, beside the bytes of the answer that lists them.
+fn crowded(table: &mut Table, runtime: &Runtime, idle: f64) {
+    let sandbox = server(runtime, 100_000, 200);
+    let dir = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    write_example(dir.path(), &sandbox, "2s");
+    let child = daemon(dir.path());
+    // Many looks, most of which show nothing new.
+    std::thread::sleep(Duration::from_secs(60));
+    let answer = answer_length(&sandbox) as f64 / 1_048_576.0;
+    let (steady, most) = (resident(&child, "VmRSS:"), resident(&child, "VmHWM:"));
+    end(child);
+    for (what, memory, bar) in
+        [("memory above that at 100,000 tasks", steady, 1.5), ("the most above that", most, 3.0)]
+    {
+        let what = format!("{what}, beside the {answer:.0} MiB of the answer");
+        table.row(&what, (memory - idle) / answer, "x", Bar::AtMost(bar));
+    }
+}
+
+/// The bytes of the list of finished tasks.
+fn answer_length(sandbox: &Sandbox) -> usize {
+    let url = sandbox.url();
+    let address = url.trim_start_matches("http://").trim_end_matches('/');
+    let mut stream = TcpStream::connect(address).unwrap();
+    let token = sandbox.token();
+    let path = "/api/task/offline_download/done";
+    let question = format!(
+        "GET {path} HTTP/1.1\r\nHost: {address}\r\nAuthorization: {token}\r\nConnection: close\r\n\r\n"
+    );
+    stream.write_all(question.as_bytes()).unwrap();
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).unwrap();
+    assert!(answer.starts_with(b"HTTP/1.1 200"), "{}", String::from_utf8_lossy(&answer[..200]));
+    answer.len()
 }
 
 /// How much work `match` has with 10,000 lines, for people and for scripts, which get every rule and matcher

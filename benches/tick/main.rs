@@ -217,8 +217,12 @@ fn resident(line: &str) -> f64 {
 /// What a process of its own measures of the answer in a file: nothing that another one left behind is in
 /// the way of it, or of use to it.
 fn child(measure: &[&str], answer: &Path) -> Vec<f64> {
-    let child = Command::new(env::current_exe().unwrap()).args(measure).arg(answer).output();
-    let child = child.unwrap();
+    let mut command = Command::new(env::current_exe().unwrap());
+    // With what the daemon's unit puts in the environment.
+    let unit = include_str!("../../systemd/taskwarden.service");
+    let set = unit.lines().filter_map(|line| line.strip_prefix("Environment="));
+    command.envs(set.flat_map(str::split_whitespace).map(|set| set.split_once('=').unwrap()));
+    let child = command.args(measure).arg(answer).output().unwrap();
     assert!(child.status.success(), "{}", String::from_utf8_lossy(&child.stderr));
     let text = String::from_utf8(child.stdout).unwrap();
     text.split_whitespace().map(|number| number.parse().unwrap()).collect()

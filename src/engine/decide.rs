@@ -514,7 +514,7 @@ impl<'a> Evaluation<'a> {
         focus: Option<(&Kind, &TaskId)>,
         mut trace: Option<&mut TaskTrace>,
     ) {
-        candidates.sort_by(|a, b| {
+        candidates.sort_unstable_by(|a, b| {
             a.due
                 .cmp(&b.due)
                 .then_with(|| a.kind.cmp(b.kind))

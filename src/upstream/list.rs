@@ -439,12 +439,12 @@ impl<'t> Plain<'t> {
             name: at.skip(",\"name\":")?.string()?,
             creator: at.skip(",\"creator\":")?.string()?,
             creator_role: at.skip(",\"creator_role\":")?.roles()?,
-            state: at.skip(",\"state\":")?.number()?,
+            state: at.skip(",\"state\":")?.whole_number()?,
             status: at.skip(",\"status\":")?.string()?,
             progress: at.skip(",\"progress\":")?.number()?,
             start_time: at.skip(",\"start_time\":")?.string_or_null()?,
             end_time: at.skip(",\"end_time\":")?.string_or_null()?,
-            total_bytes: at.skip(",\"total_bytes\":")?.number()?,
+            total_bytes: at.skip(",\"total_bytes\":")?.whole_number()?,
             error: at.skip(",\"error\":")?.string()?,
         };
         (at.0 == "}").then_some(plain)
@@ -514,13 +514,26 @@ impl<'t> Front<'t> {
         serde_json::from_str(number).ok()
     }
 
+    fn whole_number<N: TryFrom<u64> + Deserialize<'t>>(&mut self) -> Option<N> {
+        let bytes = self.0.as_bytes();
+        let end = bytes.iter().position(|byte| !byte.is_ascii_digit())?;
+        // More digits may be too many, and of several the first is no 0.
+        if !matches!(bytes[end], b',' | b']' | b'}') || !(1..19).contains(&end) || bytes[0] == b'0'
+        {
+            return self.number();
+        }
+        let digits = bytes[..end].iter().map(|digit| u64::from(digit - b'0'));
+        self.0 = &self.0[end..];
+        N::try_from(digits.fold(0, |number, digit| 10 * number + digit)).ok()
+    }
+
     fn roles(&mut self) -> Option<PlainRoles> {
         if self.skip("[").is_none() {
-            return self.number().map(PlainRoles::One);
+            return self.whole_number().map(PlainRoles::One);
         }
         let mut roles = Vec::new();
         while self.skip("]").is_none() {
-            roles.push(self.number()?);
+            roles.push(self.whole_number()?);
             if self.skip(",").is_some() && self.0.starts_with(']') {
                 return None;
             }
