@@ -12,7 +12,7 @@ from collections import Counter
 # So many bytes of functions that were not called may come along with a line.
 STRANGERS = 200
 # A shorter beginning could be that of a function to come.
-SHORTEST = 24
+SHORTEST = 40
 
 
 def stable(name):

@@ -23,6 +23,9 @@ pub(super) const MIGRATIONS: &[&str] = &[
     include_str!("migrations/0005.sql"),
 ];
 
+/// With this a commit is on the disk when it is answered.
+const SYNCHRONOUS: &str = "full";
+
 /// Marks the file as ours: `twdn`.
 const APPLICATION_ID: i64 = 0x7477_646e;
 
@@ -202,8 +205,7 @@ fn prepare(connection: &Connection) -> Result<(), Cause> {
     if mode != "wal" {
         return Err(Cause::NoWriteAheadLog);
     }
-    // A commit is on the disk when it is answered.
-    connection.pragma_update(None, "synchronous", "full")?;
+    connection.pragma_update(None, "synchronous", SYNCHRONOUS)?;
     // Without it macOS only hands the data to the drive. Does nothing elsewhere.
     connection.pragma_update(None, "fullfsync", true)?;
     // A long read can make the log grow; this gives the room back, in bytes.
@@ -212,11 +214,13 @@ fn prepare(connection: &Connection) -> Result<(), Cause> {
 }
 
 /// Writes what is there already, since opening alone succeeds on a database that another program
-/// holds locked, and on a full disk.
+/// holds locked, and on a full disk. If that is lost, nothing is, so no disk is waited for.
 fn prove_writable(connection: &mut Connection, layout: u32) -> Result<(), Cause> {
+    connection.pragma_update(None, "synchronous", "off")?;
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     transaction.pragma_update(None, "user_version", layout)?;
-    Ok(transaction.commit()?)
+    transaction.commit()?;
+    Ok(connection.pragma_update(None, "synchronous", SYNCHRONOUS)?)
 }
 
 /// Brings the database from layout `found` to the last one, whole or not at all, after a copy.

@@ -14,7 +14,6 @@ use serde::de::DeserializeOwned;
 
 use super::database::{self, DATABASE, MIGRATIONS};
 use super::error::{Cause, OpenError, StoreError};
-use super::write;
 use crate::ambient::monotonic;
 use crate::engine::audit::{AuditRow, IntentId, Outcome};
 use crate::engine::memory::{Changes, Subject, TaskMemory};
@@ -331,11 +330,6 @@ impl Reader {
         let size = |path: &Path| Ok::<u64, std::io::Error>(std::fs::metadata(path)?.len());
         let database = size(&self.path).map_err(|error| Cause::Io(error).at(&self.path))?;
         Ok(database + size(&self.path.with_extension("db-wal")).unwrap_or(0))
-    }
-
-    /// The highest number an audit row has; 0 when there is none.
-    pub(super) fn last_intent(&self) -> Result<IntentId, StoreError> {
-        write::last_intent(&self.connection).map_err(|error| Cause::Sql(error).at(&self.path))
     }
 
     /// The rows of a table that belong to a server. The last of `columns` is the entry, those before

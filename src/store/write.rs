@@ -123,7 +123,8 @@ impl Store {
         database::create_folder(dir).map_err(|cause| cause.at(dir))?;
         let lock = database::lock(dir)?;
         let writer = Writer::open(&dir.join(DATABASE))?;
-        let last = Reader::open(dir)?.last_intent()?;
+        let last =
+            last_intent(&writer.connection).map_err(|error| Cause::Sql(error).at(&writer.path))?;
         let (requests, waiting) = mpsc::channel();
         let writer = std::thread::Builder::new()
             .name("store".to_owned())
@@ -375,7 +376,7 @@ fn apply(connection: &Connection, batch: &WriteBatch) -> Result<(), Cause> {
 }
 
 /// The highest number an audit row has; 0 when there is none.
-pub(super) fn last_intent(connection: &Connection) -> Result<IntentId, rusqlite::Error> {
+fn last_intent(connection: &Connection) -> Result<IntentId, rusqlite::Error> {
     let last = connection.query_row("SELECT max(id) FROM audit", (), |row| row.get(0))?;
     Ok(IntentId(Option::unwrap_or(last, 0)))
 }
