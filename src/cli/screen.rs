@@ -1,5 +1,6 @@
 //! Data goes to standard output, talk to standard error. The only module that prints.
 
+use std::borrow::Cow;
 use std::io::{IsTerminal as _, Write as _};
 
 use super::{Common, When};
@@ -17,7 +18,9 @@ pub fn print(line: &str) {
 /// Prints lines of data that end as they are to end.
 pub fn print_lines(lines: &[u8]) {
     let mut out = std::io::stdout().lock();
-    let lines = String::from_utf8_lossy(lines);
+    // Nearly always it is UTF-8, which is sooner seen than put right.
+    let lines =
+        std::str::from_utf8(lines).map_or_else(|_| String::from_utf8_lossy(lines), Cow::Borrowed);
     printed(out.write_all(inert_json(&lines).as_bytes()).and_then(|()| out.flush()));
 }
 

@@ -324,7 +324,6 @@ struct RuleRun<'a> {
     /// Its place among all rules, those that are off included.
     place: usize,
     mode: Mode,
-    asks_for_canceled: bool,
     memory: RuleMemory,
     changed: bool,
     /// Whether this tick is a moment of its schedule, or it has none.
@@ -334,7 +333,7 @@ struct RuleRun<'a> {
     fired_at: Option<Timestamp>,
     in_hours: bool,
     planned: u32,
-    planned_by_kind: HashMap<Kind, u32>,
+    planned_by_kind: Vec<(Kind, u32)>,
     /// Whether a task waits for nothing but room in a limit.
     held_back: bool,
     /// For a whole-kind action: the tasks it is about, by kind.
@@ -408,14 +407,17 @@ struct Evaluation<'a> {
 
 impl<'a> Evaluation<'a> {
     fn new(rules: &'a RuleSet, memory: &'a Memory, snapshot: &'a Snapshot, tick: Tick) -> Self {
-        let runs: Vec<RuleRun<'_>> = rules
-            .rules
-            .iter()
-            .enumerate()
-            .filter_map(|(place, rule)| RuleRun::new(rules, place, rule, memory, snapshot, tick))
-            .collect();
-        let runs_by_name =
-            runs.iter().enumerate().map(|(index, run)| (&run.rule.name, index)).collect();
+        let mut runs = Vec::with_capacity(rules.rules.len());
+        let mode = rules.mode_on(&snapshot.server);
+        for (place, rule) in rules.rules.iter().enumerate() {
+            let mode = mode.max(rule.mode);
+            if mode != Mode::Off {
+                runs.push(RuleRun::new(place, rule, mode, memory, tick.now));
+            }
+        }
+        // Names are looked up for what rules have let go of.
+        let named = runs.iter().filter(|_| !memory.progress.is_empty());
+        let runs_by_name = named.enumerate().map(|(at, run)| (&run.rule.name, at)).collect();
         Self {
             rules,
             memory,
@@ -603,10 +605,13 @@ impl<'a> Evaluation<'a> {
             takers = (0..self.runs.len()).map(|run| Taker { run, holds: false }).collect();
         } else if !gave_up.is_empty() {
             // What is left to do after a give-up is done whether or not the rule still matches.
-            let mut all: BTreeMap<usize, bool> =
-                gave_up.into_iter().map(|run| (run, false)).collect();
-            all.extend(takers.iter().map(|taker| (taker.run, taker.holds)));
-            takers = all.into_iter().map(|(run, holds)| Taker { run, holds }).collect();
+            let mut all = takers.to_vec();
+            for run in gave_up {
+                if let Err(place) = all.binary_search_by_key(&run, |taker| taker.run) {
+                    all.insert(place, Taker { run, holds: false });
+                }
+            }
+            takers = all.into();
         }
         let (mut taken, mut shown) = (false, false);
         let mut claims = std::mem::take(&mut self.claims);
@@ -1077,7 +1082,10 @@ impl<'a> Evaluation<'a> {
                 let key = self.asked_breaker(candidate, claim).filter(|_| live);
                 let run = &mut self.runs[claim.run];
                 run.planned += 1;
-                *run.planned_by_kind.entry(candidate.kind.clone()).or_default() += 1;
+                match run.planned_by_kind.iter_mut().find(|(kind, _)| kind == candidate.kind) {
+                    Some((_, planned)) => *planned += 1,
+                    None => run.planned_by_kind.push((candidate.kind.clone(), 1)),
+                }
                 if live {
                     run.count_minute(now);
                     if let Some(key) = key
@@ -1123,7 +1131,11 @@ impl<'a> Evaluation<'a> {
             return;
         }
         let list = self.snapshot.kinds.get(candidate.kind).map_or(0, |tasks| tasks.len());
-        let planned_here = run.planned_by_kind.get(candidate.kind).copied().unwrap_or(0);
+        let planned_here = run
+            .planned_by_kind
+            .iter()
+            .find(|(kind, _)| kind == candidate.kind)
+            .map_or(0, |(_, planned)| *planned);
         if let Some(below) = rule.limits.only_if_undone_below {
             let undone = self.undone(candidate.kind);
             let undone = match rule.action.effect() {
@@ -1358,7 +1370,7 @@ impl<'a> Evaluation<'a> {
 
     fn finish(mut self, trace: Option<TaskTrace>) -> (Decision, Option<TaskTrace>) {
         let now = self.tick.now;
-        for mut run in self.runs {
+        for run in &mut self.runs {
             // What was decided may still get lost in a crash: a firing is over when a later look
             // finds nothing left to do.
             let under_way = run.planned > 0 && run.mode == Mode::Live;
@@ -1377,7 +1389,8 @@ impl<'a> Evaluation<'a> {
                 self.decision.next_due = Some(due);
             }
             if run.changed {
-                self.decision.memory.rules.push((run.rule.name.clone(), Some(run.memory)));
+                let memory = std::mem::take(&mut run.memory);
+                self.decision.memory.rules.push((run.rule.name.clone(), Some(memory)));
             }
         }
         self.decision.memory.progress = self
@@ -1392,19 +1405,7 @@ impl<'a> Evaluation<'a> {
 }
 
 impl<'a> RuleRun<'a> {
-    fn new(
-        rules: &'a RuleSet,
-        place: usize,
-        rule: &'a Rule,
-        memory: &Memory,
-        snapshot: &Snapshot,
-        tick: Tick,
-    ) -> Option<Self> {
-        let mode = rules.mode_of(rule, &snapshot.server);
-        if mode == Mode::Off {
-            return None;
-        }
-        let now = tick.now;
+    fn new(place: usize, rule: &'a Rule, mode: Mode, memory: &Memory, now: Timestamp) -> Self {
         let mut memory = memory.rules.get(&rule.name).cloned().unwrap_or_default();
         let mut changed = false;
         if let Some(schedule) = &rule.schedule {
@@ -1442,21 +1443,20 @@ impl<'a> RuleRun<'a> {
             changed = true;
         }
         let fired_at = memory.firing.and(memory.schedule_seen);
-        Some(Self {
+        Self {
             fired_at,
             rule,
             place,
             mode,
-            asks_for_canceled: rule.asks_for_canceled(),
             fires: rule.schedule.is_none() || memory.firing.is_some(),
             in_hours: rule.only_during.as_ref().is_none_or(|hours| hours.contains(now)),
             memory,
             changed,
             planned: 0,
-            planned_by_kind: HashMap::new(),
+            planned_by_kind: Vec::new(),
             held_back: false,
             owned: BTreeMap::new(),
-        })
+        }
     }
 
     /// Whether the rule's action has its meaning on the task's state.
@@ -1465,7 +1465,7 @@ impl<'a> RuleRun<'a> {
         self.rule.action.fits(state)
             && (state != State::Canceled
                 || self.rule.action.effect() != Effect::Retry
-                || self.asks_for_canceled)
+                || self.rule.asks_for_canceled())
     }
 
     /// Whether nothing else about the task forbids it: a retry never touches what a person
@@ -1473,7 +1473,7 @@ impl<'a> RuleRun<'a> {
     fn may_take(&self, view: &View<'_>) -> bool {
         self.rule.action.effect() != Effect::Retry
             || !(view.memory.is_stale_failure(view.task)
-                || (!self.asks_for_canceled && canceled_by_person(view)))
+                || (canceled_by_person(view) && !self.rule.asks_for_canceled()))
     }
 
     /// What the engine itself asks of a task beside the rule's matchers, where it does not hold.
@@ -1487,8 +1487,8 @@ impl<'a> RuleRun<'a> {
         }
         if !self.action_fits(view)
             || (self.rule.action.effect() == Effect::Retry
-                && !self.asks_for_canceled
-                && canceled_by_person(view))
+                && canceled_by_person(view)
+                && !self.rule.asks_for_canceled())
         {
             return Some(
                 "a task that a person canceled is retried only by a rule that says \

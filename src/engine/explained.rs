@@ -10,7 +10,7 @@ use super::decide::{Tick, examine, examine_briefly};
 use super::forecast::{self, Next};
 use super::memory::{Memory, Snapshot};
 use super::predicate::PredicateTrace;
-use super::rule::{Action, Mode, RuleSet};
+use super::rule::{Action, Mode, Rule, RuleSet};
 use super::task::{Kind, RuleName, ServerName, State, TaskId};
 use super::trace::{Gate, Look, TaskTrace};
 
@@ -113,15 +113,30 @@ pub fn summary(
     id: &TaskId,
 ) -> Option<Explained> {
     let (_, trace) = examine_briefly(rules, memory, snapshot, tick, kind, id);
-    Some(Explained { rules: Vec::new(), ..of_trace(rules, &snapshot.server, trace?) })
+    let trace = trace?;
+    // The others are not in the trace, and do nothing.
+    let looked_at: Vec<RuleName> = trace.rules.iter().map(|look| look.name.clone()).collect();
+    let looked_at = rules.rules.iter().filter(|rule| looked_at.contains(&rule.name));
+    let told = told(rules, looked_at, &snapshot.server, trace);
+    Some(Explained { rules: Vec::new(), ..told })
 }
 
 /// A trace with what the rules say beside it, without a forecast.
 #[must_use]
 pub fn of_trace(rules: &RuleSet, server: &ServerName, trace: TaskTrace) -> Explained {
-    let mut explained = Vec::new();
+    told(rules, rules.rules.iter(), server, trace)
+}
+
+/// The same with some of the rules.
+fn told<'r>(
+    rules: &RuleSet,
+    some: impl Iterator<Item = &'r Rule>,
+    server: &ServerName,
+    trace: TaskTrace,
+) -> Explained {
+    let mut explained = Vec::with_capacity(some.size_hint().0);
     let mut traces = trace.rules.into_iter().peekable();
-    for rule in &rules.rules {
+    for rule in some {
         let mut one = RuleExplained {
             name: rule.name.clone(),
             action: rule.action,

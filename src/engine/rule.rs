@@ -38,8 +38,12 @@ impl RuleSet {
     /// The mode in which a rule works on a server: the most careful of all that apply.
     #[must_use]
     pub fn mode_of(&self, rule: &Rule, server: &ServerName) -> Mode {
-        let server = self.server_modes.get(server).copied().unwrap_or_default();
-        self.mode.max(server).max(rule.mode)
+        self.mode_on(server).max(rule.mode)
+    }
+
+    /// The same without what the rule says.
+    pub(super) fn mode_on(&self, server: &ServerName) -> Mode {
+        self.mode.max(self.server_modes.get(server).copied().unwrap_or_default())
     }
 
     /// The rules, by their places, whose condition may hold for a task with this error. Most are ruled out
