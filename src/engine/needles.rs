@@ -48,31 +48,31 @@ impl Found {
             HirKind::Literal(literal) => Self::these(vec![literal.0.to_ascii_lowercase()]),
             HirKind::Class(class) => Self { all: chars(class), ..Self::default() },
             HirKind::Capture(capture) => Self::of(&capture.sub),
-            HirKind::Repetition(repetition) => {
-                let once = Self::of(&repetition.sub);
-                match (repetition.min, repetition.max) {
-                    (1, Some(1)) => once,
-                    (0, Some(1)) => {
-                        let all = once.all.map(|mut all| {
-                            all.push(Vec::new());
-                            all
-                        });
-                        Self { all, ..Self::default() }
-                    }
-                    (0, _) => Self::default(),
-                    _ => Self { all: None, inside: once.required() },
+            HirKind::Repetition(repetition) => match (repetition.min, repetition.max) {
+                (1, Some(1)) => Self::of(&repetition.sub),
+                (0, Some(1)) => {
+                    let all = Self::of(&repetition.sub).all.map(|mut all| {
+                        all.push(Vec::new());
+                        all
+                    });
+                    Self { all, ..Self::default() }
                 }
-            }
+                // Nothing need be there, or single characters, which tell nothing.
+                (0, _) => Self::default(),
+                _ if matches!(repetition.sub.kind(), HirKind::Class(_)) => Self::default(),
+                _ => Self { all: None, inside: Self::of(&repetition.sub).required() },
+            },
             HirKind::Alternation(members) => {
-                let mut all = Some(Texts::new());
-                let mut sets = Vec::with_capacity(members.len());
-                for member in members.iter().map(Self::of) {
-                    all = extended(all, member.all.as_ref(), MOST_COMBINED);
-                    sets.push(member.required());
+                let members: Vec<Self> = members.iter().map(Self::of).collect();
+                let counts = members.iter().map(|member| member.all.as_ref().map(Vec::len));
+                let count = counts.sum::<Option<usize>>();
+                if count.is_some_and(|count| count <= MOST_COMBINED) {
+                    // That says more than what is inside.
+                    let all = members.into_iter().filter_map(|member| member.all).flatten();
+                    return Self::these(all.collect());
                 }
-                // Where all of them are known, that says more.
-                let inside = if all.is_some() { Needles::new() } else { either(&sets) };
-                Self { all, inside }
+                let sets: Vec<Needles> = members.into_iter().map(Self::required).collect();
+                Self { all: None, inside: either(&sets) }
             }
             HirKind::Concat(members) => Self::in_turn(members),
         }
@@ -90,7 +90,7 @@ impl Found {
         for member in members.iter().map(Self::of) {
             inside.extend(member.inside);
             match member.all {
-                Some(next) if run.len() * next.len() <= MOST_COMBINED => run = product(&run, &next),
+                Some(next) if run.len() * next.len() <= MOST_COMBINED => run = product(run, &next),
                 next => {
                     whole = false;
                     let next = next.unwrap_or_else(|| vec![Vec::new()]);
@@ -161,15 +161,14 @@ fn chars(class: &Class) -> Option<Texts> {
     Some(all)
 }
 
-fn product(left: &Texts, right: &Texts) -> Texts {
+fn product(mut left: Texts, right: &Texts) -> Texts {
+    if let [right] = right.as_slice() {
+        for left in &mut left {
+            left.extend_from_slice(right);
+        }
+        return left;
+    }
     left.iter().flat_map(|left| right.iter().map(|right| [&left[..], right].concat())).collect()
-}
-
-/// Both together, if both are known and they are not too many.
-fn extended(texts: Option<Texts>, more: Option<&Texts>, most: usize) -> Option<Texts> {
-    let (mut texts, more) = texts.zip(more)?;
-    texts.extend(more.iter().cloned());
-    (texts.len() <= most).then_some(texts)
 }
 
 /// Whether a text holds what an expression needs.

@@ -323,14 +323,10 @@ impl Reader<'_> {
     }
 
     fn text_test(&mut self, at: At<'_>, field: TextField) -> Option<(Test, String)> {
-        let help = format!(
-            "drop the key to match every `{0}`, or write `.` for one that is not empty",
-            at.key
-        );
-        let patterns = self.regexes(at, &help)?;
+        let patterns = self.regexes(at)?;
         let shown: Vec<String> =
-            patterns.iter().map(|pattern| format!("/{}/", pattern.as_str())).collect();
-        Some((Test::Text(field, patterns), either(&shown)))
+            patterns.iter().map(|pattern| ["/", pattern.as_str(), "/"].concat()).collect();
+        Some((Test::Text(field, patterns), shown.join(" | ")))
     }
 
     fn glob_test(
@@ -339,7 +335,7 @@ impl Reader<'_> {
         test: impl FnOnce(Globs) -> Test,
     ) -> Option<(Test, String)> {
         let (set, texts) = self.globs(at, at.key.ends_with("_mount"))?;
-        Some((test(set), either(&texts)))
+        Some((test(set), texts.join(" | ")))
     }
 
     /// The text of a comparison: one, never a list.

@@ -409,7 +409,7 @@ impl Reader<'_> {
         };
         let mut classes = Vec::new();
         for entry in entries {
-            let name = entry.key.as_str();
+            let name = &*entry.key;
             let fine = !name.is_empty()
                 && name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_');
             if !fine {
@@ -424,8 +424,7 @@ impl Reader<'_> {
                 key: "classes",
                 key_span: entry.key_span,
             };
-            let help = "every error would be of this class; say what its errors have in common";
-            if let Some(patterns) = self.regexes(at, help)
+            if let Some(patterns) = self.regexes(at)
                 && fine
             {
                 classes.push((Class::from(name), patterns));

@@ -291,7 +291,7 @@ impl Reader<'_> {
         };
         let mut headers = Vec::new();
         for entry in entries {
-            let name = entry.key.as_str();
+            let name = &*entry.key;
             let fine = !name.is_empty()
                 && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_');
             if !fine {

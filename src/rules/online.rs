@@ -113,7 +113,7 @@ impl OfRule<'_> {
     fn group(&mut self, node: &Node) {
         let Value::Map(entries) = &node.value else { return };
         for entry in entries {
-            match entry.key.as_str() {
+            match &*entry.key {
                 "all" | "any" => members(&entry.value).for_each(|member| self.group(member)),
                 "kind" => members(&entry.value).for_each(|kind| self.kind(kind, entry)),
                 "src_mount" | "dst_mount" => {
@@ -195,11 +195,11 @@ impl OfRule<'_> {
 }
 
 /// The servers that `server` matchers name which must hold: each list narrows the rule further.
-fn servers_named(node: &Node) -> Vec<Vec<&str>> {
+fn servers_named<'n>(node: &'n Node<'n>) -> Vec<Vec<&'n str>> {
     let Value::Map(entries) = &node.value else { return Vec::new() };
     let mut named = Vec::new();
     for entry in entries {
-        match entry.key.as_str() {
+        match &*entry.key {
             "server" => named.push(members(&entry.value).filter_map(text_of).collect()),
             "all" => named.extend(members(&entry.value).flat_map(servers_named)),
             _ => {}
@@ -208,25 +208,25 @@ fn servers_named(node: &Node) -> Vec<Vec<&str>> {
     named
 }
 
-fn entry<'n>(node: &'n Node, key: &str) -> Option<&'n Entry> {
+fn entry<'n>(node: &'n Node<'n>, key: &str) -> Option<&'n Entry<'n>> {
     let Value::Map(entries) = &node.value else { return None };
     entries.iter().find(|entry| entry.key == key)
 }
 
 /// The members of the list under a key.
-fn items<'n>(node: &'n Node, key: &str) -> impl Iterator<Item = &'n Node> {
+fn items<'n>(node: &'n Node<'n>, key: &str) -> impl Iterator<Item = &'n Node<'n>> {
     entry(node, key).into_iter().flat_map(|entry| members(&entry.value))
 }
 
 /// The members of a list, or the one value.
-fn members(node: &Node) -> impl Iterator<Item = &Node> {
+fn members<'n>(node: &'n Node<'n>) -> impl Iterator<Item = &'n Node<'n>> {
     match &node.value {
         Value::Seq(items) => items.iter(),
         _ => std::slice::from_ref(node).iter(),
     }
 }
 
-fn text_of(node: &Node) -> Option<&str> {
+fn text_of<'n>(node: &'n Node<'n>) -> Option<&'n str> {
     match &node.value {
         Value::Text(scalar) => Some(&scalar.text),
         _ => None,

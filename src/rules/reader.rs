@@ -47,7 +47,7 @@ pub(super) struct Reader<'a> {
 /// A value under its key.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct At<'n> {
-    pub(super) node: &'n Node,
+    pub(super) node: &'n Node<'n>,
     /// The value, or the key when there is nothing to see of the value.
     pub(super) span: Span,
     pub(super) key: &'static str,
@@ -310,7 +310,7 @@ impl<'a> Reader<'a> {
     /// The entries of a map; those that do not belong there are reported.
     pub(super) fn fields<'n>(
         &mut self,
-        node: &'n Node,
+        node: &'n Node<'n>,
         span: Span,
         place: Place,
     ) -> Option<Fields<'n>> {
@@ -544,18 +544,16 @@ impl<'a> Reader<'a> {
 
     /// A regular expression that can be afforded, with what is known of it. A number is read as its
     /// digits.
-    pub(super) fn expression(&mut self, at: At<'_>) -> Option<(String, Weight)> {
+    pub(super) fn expression<'n>(&mut self, at: At<'n>) -> Option<(&'n str, Weight)> {
         let text = match &at.node.value {
-            Value::Text(scalar) => scalar.text.as_str(),
+            Value::Text(scalar) => &*scalar.text,
             _ => self.text(at)?,
         };
         if text.is_empty() {
             let message =
                 format!("`{}` is empty, and an empty expression is found in every text", at.key);
             let help = match at.key {
-                "classes" => {
-                    "every error would be of this class; say what its errors have in common"
-                }
+                "classes" => EVERY_ERROR,
                 _ => "drop the key to match every text, or write `^$` for an empty one",
             };
             self.report(Code::EmptyValue, at.span, message).help(help);
@@ -572,7 +570,7 @@ impl<'a> Reader<'a> {
         }
         // Weighed before it is compiled: what is compiled must be affordable.
         match patterns::weigh(&mut self.parser, text) {
-            Ok(weight) => self.spend(at, weight.cost).then(|| (text.to_owned(), weight)),
+            Ok(weight) => self.spend(at, weight.cost).then_some((text, weight)),
             Err(fault) => {
                 self.fault(at, fault);
                 None
@@ -599,17 +597,22 @@ impl<'a> Reader<'a> {
         false
     }
 
-    /// Expressions of which one must be found; `help` says what to write in place of one that is
-    /// found in every text.
-    pub(super) fn regexes(&mut self, at: At<'_>, help: &str) -> Option<Vec<Pattern>> {
+    /// Expressions of which one must be found.
+    pub(super) fn regexes(&mut self, at: At<'_>) -> Option<Vec<Pattern>> {
         self.list(at, |reader, item| {
             let (text, weight) = reader.expression(item)?;
-            if let Some(pattern) = weight.later(&text) {
+            if let Some(pattern) = weight.later(text) {
                 return Some(pattern);
             }
-            let regex = reader.compiled(item, &text)?;
+            let regex = reader.compiled(item, text)?;
             if patterns::matches_everything(&regex) {
                 let message = "this expression is found in every text";
+                let help = match item.key {
+                    "classes" => EVERY_ERROR.to_owned(),
+                    key => format!(
+                        "drop the key to match every `{key}`, or write `.` for one that is not empty"
+                    ),
+                };
                 reader.report(Code::CatchAllRegex, item.span, message).help(help);
             }
             Some(regex.into())
@@ -723,6 +726,9 @@ impl<'a> Reader<'a> {
         (values.len() == count).then_some(values)
     }
 }
+
+/// What to do about a pattern of a class that is found in every text.
+const EVERY_ERROR: &str = "every error would be of this class; say what its errors have in common";
 
 /// The bounds of durations that have no tighter ones.
 pub(super) const SHORTEST: Duration = Duration::from_secs(1);

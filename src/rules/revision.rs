@@ -7,13 +7,15 @@ use sha2::{Digest, Sha256};
 
 use super::Config;
 use super::servers::{AuthConfig, SecretRef};
+use crate::engine::class::Class;
+use crate::engine::pattern::Pattern;
 use crate::engine::predicate::{Leaf, Predicate, Test};
 use crate::engine::rule::Rule;
-use crate::engine::task::Kind;
+use crate::engine::task::{Kind, ServerName};
 
 /// Twelve hex digits that change when the meaning of the file does. Secrets have no part in it.
 pub(super) fn revision(config: &Config, classes: &str) -> String {
-    let mut text = String::new();
+    let (mut digest, mut text) = (Sha256::new(), String::new());
     let rules = &config.rules;
     // Writing into a string cannot fail.
     let _ = writeln!(text, "mode {}", rules.mode);
@@ -31,6 +33,8 @@ pub(super) fn revision(config: &Config, classes: &str) -> String {
     // Mostly the same for many rules in a row.
     let mut before: Option<(&Rule, [String; 3])> = None;
     for rule in &rules.rules {
+        digest.update(&text);
+        text.clear();
         let alike = before.take().filter(|(other, _)| {
             (&other.backoff, &other.limits, &other.breaker)
                 == (&rule.backoff, &rule.limits, &rule.breaker)
@@ -66,8 +70,8 @@ pub(super) fn revision(config: &Config, classes: &str) -> String {
             rule.retry_after.as_ref().map(regex::Regex::as_str),
         );
     }
-    let digest = Sha256::digest(text.as_bytes());
-    digest.iter().take(6).fold(String::new(), |mut hex, byte| {
+    digest.update(&text);
+    digest.finalize().iter().take(6).fold(String::new(), |mut hex, byte| {
         let _ = write!(hex, "{byte:02x}");
         hex
     })
@@ -110,25 +114,21 @@ pub(super) fn predicate(predicate: &Predicate) -> String {
         Predicate::All(_) => {
             let mut members = Vec::new();
             conjuncts(predicate, &mut members);
-            let mut members: Vec<String> = members.into_iter().map(self::predicate).collect();
-            members.sort();
-            members.dedup();
-            match members.as_slice() {
-                [one] => one.clone(),
-                members => format!("all({})", members.join(", ")),
-            }
+            group("all", members.into_iter())
         }
-        Predicate::Any(members) => {
-            let mut members: Vec<String> = members.iter().map(self::predicate).collect();
-            members.sort();
-            members.dedup();
-            match members.as_slice() {
-                [one] => one.clone(),
-                members => format!("any({})", members.join(", ")),
-            }
-        }
+        Predicate::Any(members) => group("any", members.iter()),
         Predicate::Not(member) => format!("not({})", self::predicate(member)),
         Predicate::Leaf(leaf) => self::leaf(leaf),
+    }
+}
+
+fn group<'p>(word: &str, members: impl Iterator<Item = &'p Predicate>) -> String {
+    let mut members: Vec<String> = members.map(predicate).collect();
+    members.sort();
+    members.dedup();
+    match members.as_slice() {
+        [_] => members.remove(0),
+        members => [word, "(", &members.join(", "), ")"].concat(),
     }
 }
 
@@ -141,27 +141,29 @@ pub(super) fn conjuncts<'p>(predicate: &'p Predicate, into: &mut Vec<&'p Predica
 }
 
 fn leaf(leaf: &Leaf) -> String {
-    let set = match &leaf.test {
-        Test::Server(names) => sorted(names.iter().map(ToString::to_string)),
-        Test::Kind(kinds) => sorted(kinds.iter().map(ToString::to_string)),
-        Test::State(states) => sorted(states.iter().map(ToString::to_string)),
-        Test::Class(classes) => sorted(classes.iter().map(ToString::to_string)),
-        Test::Text(_, patterns) => {
-            sorted(patterns.iter().map(|pattern| pattern.as_str().to_owned()))
-        }
-        Test::Creator(names) => sorted(names.iter().cloned()),
-        Test::Role(roles) => sorted(roles.iter().map(|role| format!("{role:?}"))),
-        // A set of globs does not give its members back; their texts are what is expected.
-        Test::Path(..) | Test::Mount(..) => sorted(leaf.expected.split(" | ").map(str::to_owned)),
+    let written: Vec<String> = match &leaf.test {
+        Test::State(states) => states.iter().map(ToString::to_string).collect(),
+        Test::Role(roles) => roles.iter().map(|role| format!("{role:?}")).collect(),
         Test::Number(_, comparison, bound) => vec![format!("{comparison}{bound:?}")],
         Test::Span(_, comparison, bound) => vec![format!("{comparison}{bound:?}")],
+        _ => Vec::new(),
     };
-    format!("{} {set:?}", leaf.key)
-}
-
-fn sorted(values: impl Iterator<Item = String>) -> Vec<String> {
-    let mut values: Vec<String> = values.collect();
-    values.sort();
-    values.dedup();
-    values
+    let mut set: Vec<&str> = match &leaf.test {
+        Test::Server(names) => names.iter().map(ServerName::as_str).collect(),
+        Test::Kind(kinds) => kinds.iter().map(Kind::as_str).collect(),
+        Test::Class(classes) => classes.iter().map(Class::as_str).collect(),
+        Test::Text(_, patterns) => patterns.iter().map(Pattern::as_str).collect(),
+        Test::Creator(names) => names.iter().map(String::as_str).collect(),
+        // A set of globs does not give its members back; their texts are what is expected.
+        Test::Path(..) | Test::Mount(..) => leaf.expected.split(" | ").collect(),
+        Test::State(_) | Test::Role(_) | Test::Number(..) | Test::Span(..) => {
+            written.iter().map(String::as_str).collect()
+        }
+    };
+    set.sort_unstable();
+    set.dedup();
+    let mut shown = String::with_capacity(128);
+    // Writing into a string cannot fail.
+    let _ = write!(shown, "{} {set:?}", leaf.key);
+    shown
 }

@@ -257,7 +257,7 @@ impl Reader<'_> {
             }
         }
         let mut names: BTreeMap<&str, Span> = BTreeMap::new();
-        let mut drafts = Vec::new();
+        let mut drafts = Vec::with_capacity(items.len());
         for (at, node) in items {
             let span = if node.span.is_empty() { at.key_span } else { node.span };
             let Some(fields) = self.fields(node, span, Place::Rule) else { continue };
@@ -462,7 +462,7 @@ impl Reader<'_> {
 
     fn on_give_up(&mut self, at: At<'_>) -> Option<Vec<Action>> {
         if let Value::Text(scalar) = &at.node.value
-            && keys::NONE.contains(&scalar.text.as_str())
+            && keys::NONE.contains(&&*scalar.text)
         {
             return Some(Vec::new());
         }
@@ -594,7 +594,7 @@ impl Reader<'_> {
             return Some(Bound::Lifted);
         }
         let (text, _) = self.expression(at)?;
-        let regex = self.compiled(at, &text)?;
+        let regex = self.compiled(at, text)?;
         if regex.captures_len() < 2 {
             self.report(Code::RegexWithoutGroup, at.span, "`retry_after` captures nothing")
                 .help("put parentheses around the wait: `retry after (\\d+)`");
@@ -718,9 +718,7 @@ impl Reader<'_> {
     fn breaker(&mut self, at: At<'_>) -> Option<BreakerSetting> {
         match &at.node.value {
             Value::Bool(false) => return Some(BreakerSetting::Off),
-            Value::Text(scalar)
-                if scalar.text == "off" || keys::NONE.contains(&scalar.text.as_str()) =>
-            {
+            Value::Text(scalar) if scalar.text == "off" || keys::NONE.contains(&&*scalar.text) => {
                 return Some(BreakerSetting::Off);
             }
             Value::Map(_) | Value::Null => {}
@@ -772,7 +770,7 @@ fn own_keys(fields: &Fields<'_>) -> Vec<(&'static str, Span)> {
 }
 
 fn at_none(at: At<'_>) -> bool {
-    matches!(&at.node.value, Value::Text(scalar) if keys::NONE.contains(&scalar.text.as_str()))
+    matches!(&at.node.value, Value::Text(scalar) if keys::NONE.contains(&&*scalar.text))
 }
 
 fn at_span(fields: &Fields<'_>) -> Span {

@@ -3,6 +3,7 @@
 //! Built from the parser's events and not through serde: duplicate keys are reported with both
 //! places, a caret can point into a quoted text, and the walk goes on after a mistake.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use granit_parser::{ErrorKind, Event, Parser, ScalarStyle, ScanError, Tag};
@@ -18,50 +19,50 @@ const LONG_TEXT: usize = 256;
 /// The longest text that is looked at, in bytes.
 const LONGEST_TEXT: usize = 16 << 20;
 
-/// A part of the document.
+/// A part of the document. Texts that the file writes as they are stay in the file.
 #[derive(Clone, Debug)]
-pub(super) struct Node {
+pub(super) struct Node<'a> {
     /// Where it stands; an alias's content stands where the alias does not.
     pub(super) span: Span,
-    pub(super) value: Value,
+    pub(super) value: Value<'a>,
 }
 
 #[derive(Clone, Debug)]
-pub(super) enum Value {
+pub(super) enum Value<'a> {
     Null,
     /// Something that could not be read, and was reported.
     Bad,
     Bool(bool),
     /// Everything else that is one word or text; numbers keep their text.
-    Text(Scalar),
-    Seq(Vec<Node>),
-    Map(Vec<Entry>),
+    Text(Scalar<'a>),
+    Seq(Vec<Node<'a>>),
+    Map(Vec<Entry<'a>>),
 }
 
 /// A text or a number.
 #[derive(Clone, Debug)]
-pub(super) struct Scalar {
-    pub(super) text: String,
+pub(super) struct Scalar<'a> {
+    pub(super) text: Cow<'a, str>,
     pub(super) number: bool,
     style: ScalarStyle,
 }
 
 /// A key with its value.
 #[derive(Clone, Debug)]
-pub(super) struct Entry {
-    pub(super) key: String,
+pub(super) struct Entry<'a> {
+    pub(super) key: Cow<'a, str>,
     pub(super) key_span: Span,
-    pub(super) value: Node,
+    pub(super) value: Node<'a>,
 }
 
-impl Entry {
+impl Entry<'_> {
     /// Where to point for the value: at it, or at the key when there is nothing to see.
     pub(super) fn spot(&self) -> Span {
         if self.value.span.is_empty() { self.key_span } else { self.value.span }
     }
 }
 
-impl Node {
+impl Node<'_> {
     /// What it is, for people.
     pub(super) fn what(&self) -> &'static str {
         match &self.value {
@@ -94,7 +95,7 @@ impl Node {
     }
 }
 
-impl Scalar {
+impl Scalar<'_> {
     /// For each byte of the value the byte of the raw text that it comes from; one more for the
     /// end.
     fn align(&self, raw: &str) -> Vec<usize> {
@@ -164,44 +165,57 @@ impl Scalar {
 }
 
 /// A collection under construction.
-enum Frame {
-    Seq { start: usize, flow: bool, anchor: usize, items: Vec<Node>, size: usize },
-    Map { start: usize, flow: bool, anchor: usize, entries: Vec<Entry>, key: Key, size: usize },
+enum Frame<'a> {
+    Seq {
+        start: usize,
+        flow: bool,
+        anchor: usize,
+        items: Vec<Node<'a>>,
+        size: usize,
+    },
+    Map {
+        start: usize,
+        flow: bool,
+        anchor: usize,
+        entries: Vec<Entry<'a>>,
+        key: Key<'a>,
+        size: usize,
+    },
 }
 
 /// The key whose value comes next.
-enum Key {
+enum Key<'a> {
     None,
-    Text(String, Span, bool),
+    Text(Cow<'a, str>, Span),
     /// Something that cannot be a key; reported already.
     Bad,
 }
 
-struct Builder<'a> {
+struct Builder<'a, 'f> {
     file: usize,
     text: &'a str,
-    findings: &'a mut Vec<Finding>,
-    frames: Vec<Frame>,
-    anchors: BTreeMap<usize, (Node, usize)>,
+    findings: &'f mut Vec<Finding>,
+    frames: Vec<Frame<'a>>,
+    anchors: BTreeMap<usize, (Node<'a>, usize)>,
     nodes: usize,
     most: usize,
-    root: Option<Node>,
+    root: Option<Node<'a>>,
     documents: usize,
 }
 
 /// Reads the one document of a file. `None`, with a finding, when there is nothing to walk.
-pub(super) fn parse(text: &str, findings: &mut Vec<Finding>) -> Option<Node> {
+pub(super) fn parse<'a>(text: &'a str, findings: &mut Vec<Finding>) -> Option<Node<'a>> {
     parse_part(0, text, &mut MOST_NODES.clone(), findings)
 }
 
 /// The same for one of several files, which together may have no more parts than one alone: `left`
 /// is how many more.
-pub(super) fn parse_part(
+pub(super) fn parse_part<'a>(
     file: usize,
-    text: &str,
+    text: &'a str,
     left: &mut usize,
     findings: &mut Vec<Finding>,
-) -> Option<Node> {
+) -> Option<Node<'a>> {
     let at_start = Span::new(file, 0, 0);
     if text.len() > LONGEST_TEXT {
         let message = format!("the file has more than {} MiB", LONGEST_TEXT >> 20);
@@ -248,7 +262,7 @@ pub(super) fn parse_part(
     }
 }
 
-impl Builder<'_> {
+impl<'a> Builder<'a, '_> {
     fn empty(&mut self, span: Span) {
         let mut finding = Finding::new(Code::EmptyFile, span, "the file holds no rules");
         finding.help("begin with `version: 1`, then `servers:` and `rules:`");
@@ -274,7 +288,7 @@ impl Builder<'_> {
     }
 
     /// Takes one event in; false stops.
-    fn event(&mut self, event: Event<'_>, span: Span, tag_span: Option<Span>) -> bool {
+    fn event(&mut self, event: Event<'a>, span: Span, tag_span: Option<Span>) -> bool {
         let tag_span = tag_span.unwrap_or(span);
         match event {
             Event::DocumentStart(..) => {
@@ -292,9 +306,9 @@ impl Builder<'_> {
                 true
             }
             Event::Scalar(text, style, anchor, tag) => {
-                let value = self.scalar(&text, style, tag.as_deref(), tag_span);
                 let size = 1 + text.len() / LONG_TEXT;
-                self.complete(Node { span, value }, anchor, size, style == ScalarStyle::Plain)
+                let value = self.scalar(text, style, tag.as_deref(), tag_span);
+                self.complete(Node { span, value }, anchor, size)
             }
             Event::SequenceStart(style, anchor, tag) => {
                 self.tag(tag.as_deref(), &["seq"], tag_span);
@@ -320,7 +334,7 @@ impl Builder<'_> {
                     );
                     finding.help("an anchor's content cannot hold itself");
                     self.findings.push(finding);
-                    return self.complete(Node { span, value: Value::Bad }, 0, 1, false);
+                    return self.complete(Node { span, value: Value::Bad }, 0, 1);
                 };
                 let size = *size;
                 // Looked at before the copy, so that a bomb is never written out.
@@ -328,14 +342,14 @@ impl Builder<'_> {
                     return self.too_many(span);
                 }
                 let node = node.clone();
-                self.complete(node, 0, size, false)
+                self.complete(node, 0, size)
             }
             Event::UnresolvedAlias(name) => {
                 let message = format!("no anchor is called `{}`", short(&name));
                 let mut finding = Finding::new(Code::UnknownAlias, span, message);
                 finding.help("`*` begins an alias; put quotes around a text that begins with it");
                 self.findings.push(finding);
-                self.complete(Node { span, value: Value::Bad }, 0, 1, false)
+                self.complete(Node { span, value: Value::Bad }, 0, 1)
             }
             _ => true,
         }
@@ -360,16 +374,22 @@ impl Builder<'_> {
         }
     }
 
-    fn scalar(&mut self, text: &str, style: ScalarStyle, tag: Option<&Tag>, span: Span) -> Value {
+    fn scalar(
+        &mut self,
+        text: Cow<'a, str>,
+        style: ScalarStyle,
+        tag: Option<&Tag>,
+        span: Span,
+    ) -> Value<'a> {
         self.tag(tag, &["str", "int", "float", "bool", "null"], span);
         let plain = style == ScalarStyle::Plain && tag.is_none();
-        match text {
+        match &*text {
             "" | "~" | "null" | "Null" | "NULL" if plain => Value::Null,
             "true" | "True" | "TRUE" if plain => Value::Bool(true),
             "false" | "False" | "FALSE" if plain => Value::Bool(false),
             _ => {
                 let number = plain && text.parse::<f64>().is_ok_and(f64::is_finite);
-                Value::Text(Scalar { text: text.to_owned(), number, style })
+                Value::Text(Scalar { text, number, style })
             }
         }
     }
@@ -389,10 +409,10 @@ impl Builder<'_> {
         let span = Span::new(self.file, start, start + shown.len());
         // Its members are counted already.
         self.nodes = self.nodes.saturating_sub(size - 1);
-        self.complete(Node { span, value }, anchor, size, false)
+        self.complete(Node { span, value }, anchor, size)
     }
 
-    fn complete(&mut self, node: Node, anchor: usize, size: usize, plain: bool) -> bool {
+    fn complete(&mut self, node: Node<'a>, anchor: usize, size: usize) -> bool {
         self.nodes += size;
         if self.nodes > self.most {
             return self.too_many(node.span);
@@ -412,15 +432,14 @@ impl Builder<'_> {
                 *all += size;
                 match std::mem::replace(key, Key::None) {
                     Key::Bad => {}
-                    Key::Text(text, span, merge) => {
-                        let key = if merge && text == "<<" { "<<".to_owned() } else { text };
-                        let value = node;
-                        entries.push(Entry { key, key_span: span, value });
+                    Key::Text(key, key_span) => {
+                        entries.push(Entry { key, key_span, value: node });
                     }
                     Key::None => {
-                        *key = match &node.value {
-                            Value::Text(scalar) => Key::Text(scalar.text.clone(), node.span, plain),
-                            Value::Bool(value) => Key::Text(value.to_string(), node.span, false),
+                        *key = match node.value {
+                            Value::Text(scalar) => Key::Text(scalar.text, node.span),
+                            Value::Bool(true) => Key::Text("true".into(), node.span),
+                            Value::Bool(false) => Key::Text("false".into(), node.span),
                             Value::Bad => Key::Bad,
                             Value::Null | Value::Seq(_) | Value::Map(_) => {
                                 let message = format!("a key must be a word, not {}", node.what());
@@ -440,7 +459,7 @@ impl Builder<'_> {
     }
 
     /// Reports keys given twice, keeping the first, and puts in what `<<` brings.
-    fn merge(&mut self, entries: Vec<Entry>) -> Vec<Entry> {
+    fn merge(&mut self, entries: Vec<Entry<'a>>) -> Vec<Entry<'a>> {
         // As nearly all maps are.
         let plain = |at: usize, entry: &Entry| {
             entry.key != "<<" && entries[..at].iter().all(|before| before.key != entry.key)
@@ -448,9 +467,9 @@ impl Builder<'_> {
         if entries.len() <= 16 && entries.iter().enumerate().all(|(at, entry)| plain(at, entry)) {
             return entries;
         }
-        let mut seen: BTreeMap<String, Span> = BTreeMap::new();
-        let mut kept: Vec<Entry> = Vec::with_capacity(entries.len());
-        let mut merged: Vec<Entry> = Vec::new();
+        let mut seen: BTreeMap<Cow<'a, str>, Span> = BTreeMap::new();
+        let mut kept: Vec<Entry<'a>> = Vec::with_capacity(entries.len());
+        let mut merged: Vec<Entry<'a>> = Vec::new();
         for entry in entries {
             if let Some(first) = seen.get(&entry.key) {
                 let message = format!("the key `{}` is given twice", short(&entry.key));
@@ -572,7 +591,7 @@ fn explain(kind: &ErrorKind, rest: &str) -> (String, &'static str) {
 mod tests {
     use super::*;
 
-    fn value_of(text: &str) -> (Node, Vec<Finding>) {
+    fn value_of(text: &str) -> (Node<'_>, Vec<Finding>) {
         let mut findings = Vec::new();
         let root = parse(text, &mut findings).unwrap();
         let Value::Map(mut entries) = root.value else { panic!("{root:?}") };

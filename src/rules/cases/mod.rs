@@ -180,7 +180,7 @@ pub fn rules_of(text: &str) -> Option<String> {
     let Value::Map(entries) = root.value else { return None };
     let entry = entries.into_iter().find(|entry| entry.key == "rules")?;
     match entry.value.value {
-        Value::Text(scalar) => Some(scalar.text),
+        Value::Text(scalar) => Some(scalar.text.into_owned()),
         _ => None,
     }
 }
