@@ -219,10 +219,9 @@ impl Reader {
         // task, what lies between is no task, and is not taken for one.
         let ends = BETWEEN.find_iter(list.as_bytes()).map(|at| at + 1);
         for end in ends.chain([list.len()]) {
-            let at = Piece { begin: u32::try_from(begin).ok()?, end: u32::try_from(end).ok()? };
-            let raw = at.of(list)?;
+            let raw = list.get(begin..end)?;
             begin = end + 1;
-            let behind = raw.strip_prefix("{\"id\":\"")?;
+            let behind = Front(raw).skip(b"{\"id\":\"")?.0;
             let id = &behind[..memchr::memchr(b'"', behind.as_bytes())?];
             if let Some(mark) = self.marks.get_mut(&self.digests.hash_one(id.as_bytes())) {
                 if usize::try_from(mark.length) == Ok(raw.len())
@@ -236,17 +235,16 @@ impl Reader {
             } else {
                 new += 1;
             }
-            unknown.push((front(id), at));
+            unknown.push((front(id), raw));
         }
         // Made in this order, they lie in it too, and all else goes through them in this order. Of two with the same id
         // the first one stays the first.
-        unknown.sort_unstable_by_key(|(front, at)| (*front, at.begin));
+        unknown.sort_unstable_by_key(|(front, raw)| (*front, raw.as_ptr()));
         part.fresh.reserve_exact(new);
         let mut seen = Seen::default();
         for some in unknown.chunks(TOGETHER) {
-            fetch(some.iter().filter_map(|(_, at)| at.of(list)));
-            for (_, at) in some {
-                let raw = at.of(list)?;
+            fetch(some.iter().map(|(_, raw)| *raw));
+            for (_, raw) in some {
                 if let Some(plain) = Plain::read(raw) {
                     let form = plain.creator_role.form();
                     let task = plain.task(&mut seen, &mut self.commons)?;
@@ -314,21 +312,13 @@ const TOGETHER: usize = 32;
 /// that took longer than all that is done with them.
 fn fetch<'t>(texts: impl Iterator<Item = &'t str>) {
     const LINE: usize = 64;
-    let lines = texts.flat_map(|text| text.as_bytes().iter().step_by(LINE));
-    std::hint::black_box(lines.fold(0, |all, byte| all ^ byte));
-}
-
-/// Where in a list the text of a task stands.
-#[derive(Clone, Copy)]
-struct Piece {
-    begin: u32,
-    end: u32,
-}
-
-impl Piece {
-    fn of(self, list: &str) -> Option<&str> {
-        list.get(usize::try_from(self.begin).ok()?..usize::try_from(self.end).ok()?)
+    let mut all = 0;
+    for text in texts {
+        for line in text.as_bytes().chunks(LINE) {
+            all ^= line[0];
+        }
     }
+    std::hint::black_box(all);
 }
 
 /// The first letters of an id, which order as it does, but for ids that begin alike.
@@ -429,23 +419,22 @@ impl<'t> Plain<'t> {
     /// Reads a task whose fields stand in the order in which servers write them, as nearly all do; `None` for all
     /// else. To look for each field by its name takes half as long again.
     fn usual(raw: &'t str) -> Option<Self> {
-        // The least of all is found many at a time.
-        if raw.bytes().min().is_some_and(|least| least < b' ') {
+        if has_control(raw) {
             return None;
         }
         let mut at = Front(raw);
         let plain = Self {
-            id: at.skip("{\"id\":")?.string()?,
-            name: at.skip(",\"name\":")?.string()?,
-            creator: at.skip(",\"creator\":")?.string()?,
-            creator_role: at.skip(",\"creator_role\":")?.roles()?,
-            state: at.skip(",\"state\":")?.whole_number()?,
-            status: at.skip(",\"status\":")?.string()?,
-            progress: at.skip(",\"progress\":")?.number()?,
-            start_time: at.skip(",\"start_time\":")?.string_or_null()?,
-            end_time: at.skip(",\"end_time\":")?.string_or_null()?,
-            total_bytes: at.skip(",\"total_bytes\":")?.whole_number()?,
-            error: at.skip(",\"error\":")?.string()?,
+            id: at.skip(b"{\"id\":")?.string()?,
+            name: at.skip(b",\"name\":")?.string()?,
+            creator: at.skip(b",\"creator\":")?.string()?,
+            creator_role: at.skip(b",\"creator_role\":")?.roles()?,
+            state: at.skip(b",\"state\":")?.whole_number()?,
+            status: at.skip(b",\"status\":")?.string()?,
+            progress: at.skip(b",\"progress\":")?.number()?,
+            start_time: at.skip(b",\"start_time\":")?.string_or_null()?,
+            end_time: at.skip(b",\"end_time\":")?.string_or_null()?,
+            total_bytes: at.skip(b",\"total_bytes\":")?.whole_number()?,
+            error: at.skip(b",\"error\":")?.string()?,
         };
         (at.0 == "}").then_some(plain)
     }
@@ -479,32 +468,48 @@ impl<'t> Plain<'t> {
     }
 }
 
+/// Whether there is a byte below the blank, which no string of JSON may hold. Eight are looked at at once.
+fn has_control(text: &str) -> bool {
+    const ONES: u64 = u64::from_ne_bytes([1; 8]);
+    let (words, rest) = text.as_bytes().as_chunks::<8>();
+    let below = words.iter().fold(0, |below, word| {
+        let word = u64::from_ne_bytes(*word);
+        // The highest bit of a byte is borrowed where it is below the blank, and where it is above ASCII.
+        below | (word.wrapping_sub(ONES * u64::from(b' ')) & !word)
+    });
+    below & (ONES * 0x80) != 0 || rest.iter().any(|byte| *byte < b' ')
+}
+
 /// What of a task's text is not read yet.
 struct Front<'t>(&'t str);
 
 impl<'t> Front<'t> {
-    fn skip(&mut self, text: &str) -> Option<&mut Self> {
-        self.0 = self.0.strip_prefix(text)?;
+    /// Of a length that the compiler knows, so that it compares without a call.
+    fn skip<const LENGTH: usize>(&mut self, text: &[u8; LENGTH]) -> Option<&mut Self> {
+        if self.0.as_bytes().first_chunk() != Some(text) {
+            return None;
+        }
+        self.0 = self.0.get(LENGTH..)?;
         Some(self)
     }
 
     fn string(&mut self) -> Option<Text<'t>> {
-        let inside = self.0.strip_prefix('"')?;
+        let whole = self.0;
+        let inside = self.skip(b"\"")?.0;
         let end = memchr::memchr2(b'"', b'\\', inside.as_bytes())?;
-        let (text, rest) = inside.split_at(end);
-        if let Some(rest) = rest.strip_prefix('"') {
-            self.0 = rest;
-            return Some(Text(Cow::Borrowed(text)));
+        self.0 = inside.get(end..)?;
+        if self.skip(b"\"").is_some() {
+            return Some(Text(Cow::Borrowed(inside.get(..end)?)));
         }
         // It has escapes.
-        let mut values = serde_json::Deserializer::from_str(self.0).into_iter::<String>();
+        let mut values = serde_json::Deserializer::from_str(whole).into_iter::<String>();
         let text = values.next()?.ok()?;
-        self.0 = &self.0[values.byte_offset()..];
+        self.0 = whole.get(values.byte_offset()..)?;
         Some(Text(Cow::Owned(text)))
     }
 
     fn string_or_null(&mut self) -> Option<Text<'t>> {
-        if self.skip("null").is_some() { Some(Text::default()) } else { self.string() }
+        if self.skip(b"null").is_some() { Some(Text::default()) } else { self.string() }
     }
 
     fn number<N: Deserialize<'t>>(&mut self) -> Option<N> {
@@ -528,13 +533,13 @@ impl<'t> Front<'t> {
     }
 
     fn roles(&mut self) -> Option<PlainRoles> {
-        if self.skip("[").is_none() {
+        if self.skip(b"[").is_none() {
             return self.whole_number().map(PlainRoles::One);
         }
         let mut roles = Vec::new();
-        while self.skip("]").is_none() {
+        while self.skip(b"]").is_none() {
             roles.push(self.whole_number()?);
-            if self.skip(",").is_some() && self.0.starts_with(']') {
+            if self.skip(b",").is_some() && self.0.starts_with(']') {
                 return None;
             }
         }
@@ -721,6 +726,11 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn a_control_character_is_found_wherever_it_is(text in "[\\x00-\\x22a~\\x7fé漢]{0,20}") {
+            prop_assert_eq!(has_control(&text), text.bytes().any(|byte| byte < b' '));
+        }
+
         #[test]
         fn a_task_in_the_usual_order_is_read_as_in_any(
             texts in prop::collection::vec("[a\"\\\\\\n é/]{0,4}", 5), roles in prop::collection::vec(-2_i64..9, 0..3),
