@@ -1,10 +1,12 @@
 //! `run`: the daemon, or one tick.
 
 use std::path::PathBuf;
-use std::thread::Builder;
+use std::thread::{Builder, JoinHandle};
+use std::time::Duration;
 
 use anyhow::anyhow;
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::oneshot;
 
 use super::log::LogFormat;
 use super::{Common, Exit, Failure, findings, paths, runtime, screen};
@@ -78,9 +80,13 @@ pub(super) fn run(common: &Common, args: &RunArgs) -> Result<Exit, Failure> {
             return Ok(if away.is_empty() { Exit::Fine } else { Exit::Unreached });
         }
         let desk = Desk::new((daemon.control(), daemon.store()), board, feed, metrics, clock);
-        serve(dir, desk, sink)?;
+        let (serving, over) = serve(dir, desk, sink)?;
         let path = files.main.path.display().to_string();
-        daemon.run(Some((path, followed))).await.map_err(start)?;
+        let ran = daemon.run(Some((path, followed))).await;
+        // It has the store too, which is closed when nobody has it any more.
+        drop(over);
+        let _ = serving.join();
+        ran.map_err(start)?;
         Ok(Exit::Fine)
     });
     // Not for what hangs all the same, such as a name that is being looked up.
@@ -88,19 +94,31 @@ pub(super) fn run(common: &Common, args: &RunArgs) -> Result<Exit, Failure> {
     ended
 }
 
-/// Serves until the process ends, on a thread of its own: a long page delays no look, and a long look no page.
-fn serve(dir: PathBuf, desk: Desk, sink: Sink) -> Result<(), Failure> {
+/// Serves until what comes with the thread is dropped, on that thread: a long page delays no look, and a long look no
+/// page.
+fn serve(
+    dir: PathBuf,
+    desk: Desk,
+    sink: Sink,
+) -> Result<(JoinHandle<()>, oneshot::Sender<()>), Failure> {
+    // For what is being asked of the store.
+    const GRACE: Duration = Duration::from_secs(1);
     let runtime = runtime()?;
-    let work = async move {
-        let commands = async {
-            if let Err(error) = socket::serve(&dir, desk.clone()).await {
-                sink.emit(&Event::ControlAway { error: error.to_string() });
-            }
-        };
-        tokio::join!(commands, listener::follow(desk.clone(), sink.clone()));
+    let (over, until) = oneshot::channel::<()>();
+    let pages = listener::follow(desk.clone(), sink.clone());
+    let commands = async move {
+        if let Err(error) = socket::serve(&dir, desk).await {
+            sink.emit(&Event::ControlAway { error: error.to_string() });
+        }
     };
-    let thread = Builder::new().name("web".to_owned()).spawn(move || runtime.block_on(work));
-    thread.map(drop).map_err(|error| Failure::new(Exit::Config, error))
+    let work = move || {
+        runtime.spawn(pages);
+        runtime.spawn(commands);
+        let _ = runtime.block_on(until);
+        runtime.shutdown_timeout(GRACE);
+    };
+    let thread = Builder::new().name("web".to_owned()).spawn(work);
+    Ok((thread.map_err(|error| Failure::new(Exit::Config, error))?, over))
 }
 
 /// A sink that has the rules file read in passing whenever a server was looked at.

@@ -40,9 +40,9 @@ type Place = (usize, State, usize, usize);
 const MOST: usize = 4096;
 
 impl Alikes {
-    /// An evaluation begins. While it lasts nothing that it looks at moves, so that what lies at the same place
-    /// is the same.
-    pub(super) fn begin(&mut self) {
+    /// An evaluation ends. While it lasted nothing that it looked at moved, so that what lay at the same place
+    /// was the same.
+    pub(super) fn end(&mut self) {
         self.by_place.clear();
         if self.by_text.len() > MOST {
             self.by_text.clear();
@@ -66,5 +66,37 @@ impl Alikes {
         // Few errors are those of tasks of several kinds.
         let known = self.by_text.entry(Arc::clone(error)).or_insert_with(|| Vec::with_capacity(1));
         known.push((kind.clone(), state, alike));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_lies_where_another_error_lay_is_not_taken_for_it() {
+        let mut alikes = Alikes::default();
+        let takers = [Taker { run: 1, holds: true }].into();
+        let alike = Alike { of_error: Arc::default(), takers };
+        alikes.put(&Kind::Copy, State::Failed, &"busy".into(), alike);
+        let (kind, mut error) = (Kind::Copy, "busy".to_owned());
+        assert_eq!(alikes.get(&kind, State::Failed, &error).unwrap().takers[0].run, 1);
+        assert!(alikes.get(&kind, State::Canceled, &error).is_none());
+        alikes.end();
+        error.replace_range(.., "gone");
+        assert!(alikes.get(&kind, State::Failed, &error).is_none());
+        // What was found out of a text outlives the evaluation.
+        assert!(alikes.get(&kind, State::Failed, "busy").is_some());
+    }
+
+    #[test]
+    fn errors_that_each_come_once_are_let_go_of() {
+        let mut alikes = Alikes::default();
+        for n in 0..=MOST {
+            let alike = Alike { of_error: Arc::default(), takers: Arc::default() };
+            alikes.put(&Kind::Copy, State::Failed, &n.to_string().into(), alike);
+        }
+        alikes.end();
+        assert!(alikes.get(&Kind::Copy, State::Failed, "1").is_none());
     }
 }

@@ -464,7 +464,6 @@ impl<'a> Evaluation<'a> {
         }
         self.advance_breakers();
         self.alikes = std::mem::take(&mut sleepers.alikes);
-        self.alikes.begin();
         let spans = spans(self.rules);
         let mut candidates = Vec::new();
         for (kind, tasks) in &snapshot.kinds {
@@ -480,6 +479,7 @@ impl<'a> Evaluation<'a> {
                 *until = known.map_or(AWAKE, |known| wake(&spans, task.state, known, now).into());
             }
         }
+        self.alikes.end();
         sleepers.alikes = std::mem::take(&mut self.alikes);
         self.weigh_all(candidates, None, None);
         self.weigh_whole_kinds(None);

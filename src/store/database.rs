@@ -214,9 +214,10 @@ fn prepare(connection: &Connection) -> Result<(), Cause> {
 }
 
 /// Writes what is there already, since opening alone succeeds on a database that another program
-/// holds locked, and on a full disk. If that is lost, nothing is, so no disk is waited for.
+/// holds locked, and on a full disk. If that is lost, nothing is, so no disk is waited for; but should the log be
+/// copied into the database or begun anew at this moment, that is synced as ever.
 fn prove_writable(connection: &mut Connection, layout: u32) -> Result<(), Cause> {
-    connection.pragma_update(None, "synchronous", "off")?;
+    connection.pragma_update(None, "synchronous", "normal")?;
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     transaction.pragma_update(None, "user_version", layout)?;
     transaction.commit()?;

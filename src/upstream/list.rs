@@ -213,7 +213,8 @@ impl Reader {
     /// Reads the rest of an answer in the form in which servers write it, from the `[` of the list on;
     /// `None` if it has another form, or is none.
     fn usual_list(&mut self, rest: &str) -> Option<Part> {
-        let list = rest.trim_ascii_end().strip_prefix('[')?.strip_suffix("]}")?;
+        let list =
+            rest.trim_end_matches([' ', '\t', '\n', '\r']).strip_prefix('[')?.strip_suffix("]}")?;
         let (mut part, mut unknown, mut new, mut begin) = (Part::default(), Vec::new(), 0, 0);
         // No string holds this, for the quotes in it would have a backslash. Where it stands deeper inside a
         // task, what lies between is no task, and is not taken for one.
@@ -221,8 +222,7 @@ impl Reader {
         for end in ends.chain([list.len()]) {
             let raw = list.get(begin..end)?;
             begin = end + 1;
-            let behind = Front(raw).skip(b"{\"id\":\"")?.0;
-            let id = &behind[..memchr::memchr(b'"', behind.as_bytes())?];
+            let id = id_in_front(raw)?;
             if let Some(mark) = self.marks.get_mut(&self.digests.hash_one(id.as_bytes())) {
                 if usize::try_from(mark.length) == Ok(raw.len())
                     && self.digests.hash_one(raw.as_bytes()) == mark.digest
@@ -245,13 +245,16 @@ impl Reader {
         for some in unknown.chunks(TOGETHER) {
             fetch(some.iter().map(|(_, raw)| *raw));
             for (_, raw) in some {
-                if let Some(plain) = Plain::read(raw) {
+                let (task, form) = if let Some(plain) = Plain::read(raw) {
                     let form = plain.creator_role.form();
-                    let task = plain.task(&mut seen, &mut self.commons)?;
-                    self.put(task, form, raw, &mut part);
+                    (plain.task(&mut seen, &mut self.commons)?, form)
                 } else {
-                    self.odd_task(serde_json::from_str(raw).ok()?, &mut part).ok()?;
+                    wire::task(serde_json::from_str(raw).ok()?).ok()?
+                };
+                if task.id.as_str() != id_in_front(raw)? {
+                    return None;
                 }
+                self.put(task, form, raw, &mut part);
             }
         }
         Some(part)
@@ -301,6 +304,13 @@ struct Part {
     role_form: RoleForm,
 }
 
+/// The id that a task's text begins with; `None` if it begins otherwise, or if the id could be written in other ways.
+fn id_in_front(raw: &str) -> Option<&str> {
+    let behind = Front(raw).skip(b"{\"id\":\"")?.0;
+    let id = behind.get(..memchr::memchr(b'"', behind.as_bytes())?)?;
+    (!id.contains('\\')).then_some(id)
+}
+
 /// What stands between two tasks of a list, from the end of one into the next.
 static BETWEEN: LazyLock<memmem::Finder<'static>> =
     LazyLock::new(|| memmem::Finder::new(b"},{\"id\":\""));
@@ -330,15 +340,48 @@ fn front(id: &str) -> u64 {
 }
 
 /// What tasks have in common, one copy each: there are few creators, states of work and errors.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Commons {
     known: HashSet<Arc<Common>>,
+    /// The one that was asked for last.
+    last: Common,
     /// How many there were when those that no task has any more were last taken out.
     kept: usize,
 }
 
+impl Default for Commons {
+    fn default() -> Self {
+        let last = Common {
+            creator: Arc::default(),
+            roles: Arc::default(),
+            state: State::Pending,
+            status: Arc::default(),
+            error: Arc::default(),
+        };
+        Self { known: HashSet::default(), last, kept: 0 }
+    }
+}
+
 impl Commons {
-    fn share(&mut self, common: Common) -> Arc<Common> {
+    fn share(&mut self, plain: &PlainCommon<'_>) -> Arc<Common> {
+        // Where each error is its own, the rest often is as it was.
+        let again = |text: &str, last: &Arc<str>| {
+            if **last == *text { Arc::clone(last) } else { text.into() }
+        };
+        let last = &self.last;
+        let roles = match &plain.creator_role {
+            PlainRoles::None => &[][..],
+            PlainRoles::One(role) => std::slice::from_ref(role),
+            PlainRoles::Many(roles) => roles,
+        };
+        let common = Common {
+            creator: again(&plain.creator.0, &last.creator),
+            roles: if *last.roles == *roles { Arc::clone(&last.roles) } else { roles.into() },
+            state: State::from_number(plain.state),
+            status: again(&scrub(&plain.status.0), &last.status),
+            error: again(&scrub(&plain.error.0), &last.error),
+        };
+        self.last = common.clone();
         if let Some(known) = self.known.get(&common) {
             return Arc::clone(known);
         }
@@ -367,23 +410,6 @@ struct PlainCommon<'t> {
 
 /// What became of it in one answer.
 type Seen<'t> = HashMap<PlainCommon<'t>, Arc<Common>>;
-
-impl PlainCommon<'_> {
-    fn common(&self) -> Common {
-        let roles = match &self.creator_role {
-            PlainRoles::None => &[][..],
-            PlainRoles::One(role) => std::slice::from_ref(role),
-            PlainRoles::Many(roles) => roles,
-        };
-        Common {
-            creator: (*self.creator.0).into(),
-            roles: roles.into(),
-            state: State::from_number(self.state),
-            status: scrub(&self.status.0).into(),
-            error: scrub(&self.error.0).into(),
-        }
-    }
-}
 
 /// A task whose fields have the form in which servers write them. Anything else about it is an error
 /// here, and is for [`wire::task`] to read.
@@ -452,9 +478,7 @@ impl<'t> Plain<'t> {
         };
         let common = match seen.get(&common) {
             Some(known) => Arc::clone(known),
-            None => {
-                Arc::clone(seen.entry(common).or_insert_with_key(|new| commons.share(new.common())))
-            }
+            None => Arc::clone(seen.entry(common).or_insert_with_key(|new| commons.share(new))),
         };
         Some(Task {
             id: TaskId::new(self.id.0),
@@ -725,6 +749,72 @@ mod tests {
         }
     }
 
+    /// What the slow reader makes of the lists, one after the other.
+    fn read_slowly(bodies: [&str; 2]) -> Result<Vec<Task>, WireError> {
+        let mut all = std::collections::BTreeMap::new();
+        for body in bodies {
+            for item in wire::items(&Envelope::open(body)?)? {
+                let (task, _) = wire::task(item).map_err(|why| WireError::Data(why.to_owned()))?;
+                all.insert(task.id.clone(), task);
+            }
+        }
+        Ok(all.into_values().collect())
+    }
+
+    #[test]
+    fn of_two_that_are_one_the_later_counts_however_its_id_is_written() {
+        for (first, second) in [
+            (one("ab", 1, ""), one("a\\u0062", 7, "x")),
+            (one("a\\u0062", 7, "x"), one("ab", 1, "")),
+            (one("c", 1, ""), r#"{"id":"a","state":7,"id":"c"}"#.to_owned()),
+        ] {
+            let body = answer(&[first, second]);
+            let mut reader = Reader::default();
+            let truth = read_slowly([&body, &answer(&[])]).unwrap();
+            assert_eq!(truth.len(), 1);
+            for _ in 0..2 {
+                assert_eq!(*reader.read(&body).unwrap()[0], truth[0], "{body}");
+            }
+        }
+        let fed = answer(&[one("a", 7, "x")]) + "\u{c}";
+        assert!(Reader::default().read(&fed).is_err());
+    }
+
+    #[rustfmt::skip]
+    /// A task with some odd fields, and maybe in another order than usual.
+    fn odd() -> impl Strategy<Value = String> {
+        const NUMBERS: [&str; 16] = [
+            "7", "1", "-0", "0", "00", "1e3", "7.0", "null", "\"7\"", "999999999999999999", "1000000000000000000",
+            "9223372036854775808", "18446744073709551616", "-3", "5 ", "1.5",
+        ];
+        const ROLES: [&str; 12] = [
+            "2", "[2]", "[]", "null", "[2,3]", "[2, 3]", "[ ]", "[2,]", "[null]", "-1", "[00]", "[9223372036854775808]",
+        ];
+        const IDS: [&str; 8] = ["a", "b", "ab", "a\\u0062", "longshared1", "longshared2", "longshared", "é"];
+        const TEXTS: [&str; 7] =
+            ["x", "", "a\\u0062", "\\ud800", "},{\\\"id\\\":\\\"", "get https://u:p@h/?sign=1", "a\tb"];
+        const MORE: [&str; 8] = [
+            "", "", "", "", r#","more":[{"id":"q"},{"id":"r","state":7}]"#, r#","state":7"#, r#","id":"a""#,
+            r#","more":" \"},{\"id\":\" ""#,
+        ];
+        // Most fields are as usual, so that whole lists can be read.
+        let some = |from: &'static [&'static str], usual| {
+            (prop::bool::weighted(0.06), prop::sample::select(from))
+                .prop_map(move |(odd, text)| if odd { text } else { usual })
+        };
+        let parts = (
+            prop::sample::select(&IDS[..]), some(&NUMBERS, "7"), some(&NUMBERS, "1.5"), some(&NUMBERS, "7"),
+            some(&ROLES, "2"), some(&TEXTS, "x"), some(&TEXTS, ""), some(&MORE, ""), 0_u8..20,
+        );
+        parts.prop_map(|(id, state, progress, bytes, roles, error, status, more, order)| match order {
+            0 => format!(r#"{{"state":{state},"id":"{id}","error":"{error}","progress":{progress}{more}}}"#),
+            1 => format!(r#"{{"id":"{id}","state":{state},"creator":null,"creator_role":{roles},"progress":{progress}{more}}}"#),
+            _ => format!(
+                r#"{{"id":"{id}","name":"upload {id} to [/d](/)","creator":"ann","creator_role":{roles},"state":{state},"status":"{status}","progress":{progress},"start_time":"2026-11-23T19:32:47Z","end_time":null,"total_bytes":{bytes},"error":"{error}"{more}}}"#
+            ),
+        })
+    }
+
     proptest! {
         #[test]
         fn a_control_character_is_found_wherever_it_is(text in "[\\x00-\\x22a~\\x7fé漢]{0,20}") {
@@ -756,6 +846,24 @@ mod tests {
             let wrong: String = wrong.into_iter().collect();
             if let Some(read) = form(Plain::usual(&wrong)) {
                 prop_assert_eq!(Some(read), form(serde_json::from_str(&wrong).ok()), "{}", wrong);
+            }
+        }
+
+        #[test]
+        fn odd_lists_are_read_as_field_by_field(
+            looks in prop::collection::vec((prop::collection::vec(odd(), 0..5), prop::collection::vec(odd(), 0..5)), 1..5),
+        ) {
+            let mut reader = Reader::default();
+            for (undone, done) in looks {
+                let (undone, done) = (answer(&undone), answer(&done));
+                let truth = read_slowly([&undone, &done]);
+                match look(&mut reader, &undone, &done) {
+                    Ok(read) => {
+                        let read: Vec<Task> = read.iter().map(|task| (**task).clone()).collect();
+                        prop_assert_eq!(Ok(read), truth, "{}\n{}", undone, done);
+                    }
+                    Err(_) => prop_assert!(truth.is_err(), "{}\n{}", undone, done),
+                }
             }
         }
 

@@ -89,19 +89,27 @@ fn owner<'a>(
             && task.state == State::Failed
             && !task.error.is_empty()
             && *view.class() == Class::Canceled;
-        rule.action.fits(task.state) && !unasked && !persons && rule.condition.holds(&view, 0)
+        rule.mode != Mode::Off
+            && rule.action.fits(task.state)
+            && !unasked
+            && !persons
+            && rule.condition.holds(&view, 0)
     })
 }
 
 proptest! {
     #[test]
     fn each_task_goes_to_the_rule_that_a_plain_search_finds(
-        conditions in prop::collection::vec((predicate(), 0_usize..4), 1..8),
+        conditions in prop::collection::vec((predicate(), 0_usize..4, prop::bool::weighted(0.2)), 1..24),
         tasks in listed(),
     ) {
         let actions = [Action::RetrySome, Action::CancelSome, Action::DeleteSome, Action::Notify];
-        let rules = conditions.into_iter().enumerate().map(|(n, (condition, action))| {
-            rule(&format!("r{n}"), actions[action], condition)
+        let rules = conditions.into_iter().enumerate().map(|(n, (condition, action, off))| {
+            let mut rule = rule(&format!("r{n}"), actions[action], condition);
+            if off {
+                rule.mode = Mode::Off;
+            }
+            rule
         });
         let mut world = World::new(rules.collect());
         let decision = world.tick(30_000, &tasks, &Answer::Accepted);
