@@ -106,6 +106,9 @@ fn main() -> ExitCode {
     if is_wanted("idle") {
         daemon::idling(&mut table);
     }
+    if is_wanted("crowd") {
+        daemon::crowded(&mut table);
+    }
     if is_wanted("past") {
         past::looking_back(&mut table, runs.min(3));
     }

@@ -16,7 +16,7 @@ use std::env;
 use std::fs;
 use std::hint::black_box;
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, ExitCode};
 
 use answer::{answer, mix, rules};
 use jiff::{SignedDuration, Timestamp};
@@ -217,12 +217,8 @@ fn resident(line: &str) -> f64 {
 /// What a process of its own measures of the answer in a file: nothing that another one left behind is in
 /// the way of it, or of use to it.
 fn child(measure: &[&str], answer: &Path) -> Vec<f64> {
-    let mut command = Command::new(env::current_exe().unwrap());
-    // With what the daemon's unit puts in the environment.
-    let unit = include_str!("../../systemd/taskwarden.service");
-    let set = unit.lines().filter_map(|line| line.strip_prefix("Environment="));
-    command.envs(set.flat_map(str::split_whitespace).map(|set| set.split_once('=').unwrap()));
-    let child = command.args(measure).arg(answer).output().unwrap();
+    let child = Command::new(env::current_exe().unwrap()).args(measure).arg(answer).output();
+    let child = child.unwrap();
     assert!(child.status.success(), "{}", String::from_utf8_lossy(&child.stderr));
     let text = String::from_utf8(child.stdout).unwrap();
     text.split_whitespace().map(|number| number.parse().unwrap()).collect()
@@ -232,7 +228,10 @@ fn child(measure: &[&str], answer: &Path) -> Vec<f64> {
 fn measure(measure: &[&str], answer: &str) {
     let read = || fs::read_to_string(answer).unwrap();
     match measure {
-        ["bare"] => println!("{}", bare(&read())),
+        ["bare"] => {
+            bare(&self::answer(1_000, 1, |_| false));
+            println!("{}", bare(&read()));
+        }
         // As a daemon takes its first look.
         ["cold", count] => {
             let rules = rule_set(count.parse().unwrap());
@@ -327,7 +326,24 @@ fn growth(runs: u64) {
     }
 }
 
-fn main() {
+/// The same again, with what the daemon's unit puts in the environment; `None` if it is there.
+fn as_the_unit_does() -> Option<ExitCode> {
+    let unit = include_str!("../../systemd/taskwarden.service");
+    let set = unit.lines().filter_map(|line| line.strip_prefix("Environment="));
+    let set: Vec<(&str, &str)> =
+        set.flat_map(str::split_whitespace).map(|set| set.split_once('=').unwrap()).collect();
+    if set.iter().all(|(name, value)| env::var(name).is_ok_and(|it| it == *value)) {
+        return None;
+    }
+    let again =
+        Command::new(env::current_exe().unwrap()).args(env::args().skip(1)).envs(set).status();
+    Some(if again.unwrap().success() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn main() -> ExitCode {
+    if let Some(ended) = as_the_unit_does() {
+        return ended;
+    }
     let args: Vec<String> = env::args().skip(1).collect();
     let args: Vec<&str> = args.iter().map(String::as_str).collect();
     // `cargo bench` gives `--bench`.
@@ -335,7 +351,8 @@ fn main() {
         && !what.is_empty()
         && *answer != "--bench"
     {
-        return measure(what, answer);
+        measure(what, answer);
+        return ExitCode::SUCCESS;
     }
     let number = |name: &str, default| {
         env::var(name).map_or(default, |text| text.parse().expect("a whole number"))
@@ -349,4 +366,5 @@ fn main() {
     if env::var_os("GROWTH").is_none_or(|growth| growth != "0") {
         growth(runs);
     }
+    ExitCode::SUCCESS
 }

@@ -40,6 +40,9 @@ pub struct Snapshot {
 /// What is remembered of the tasks of a kind.
 pub type RememberedTasks = BTreeMap<TaskId, Box<TaskMemory>>;
 
+/// How far each rule has come with a task. Each lies in a place of its own, since a map of one has room for eleven.
+pub type RulesProgress = BTreeMap<RuleName, Box<Progress>>;
+
 /// What is remembered of one server.
 #[derive(Clone, Debug)]
 pub struct Memory {
@@ -49,7 +52,7 @@ pub struct Memory {
     /// without moving them all.
     pub tasks: BTreeMap<Kind, RememberedTasks>,
     /// How far each rule has come with each task it dealt with.
-    pub progress: HashMap<Subject, BTreeMap<RuleName, Progress>>,
+    pub progress: HashMap<Subject, RulesProgress>,
     /// What is remembered of each rule.
     pub rules: BTreeMap<RuleName, RuleMemory>,
     /// When each kind was last read whole by this process; not stored.
@@ -563,7 +566,7 @@ impl Memory {
         for (subject, rule, progress) in changes.progress {
             let rules = self.progress.entry(subject).or_default();
             match progress {
-                Some(progress) => rules.insert(rule, progress),
+                Some(progress) => rules.insert(rule, Box::new(progress)),
                 None => rules.remove(&rule),
             };
         }
@@ -642,7 +645,7 @@ impl Memory {
     /// How far a rule has come with a task.
     #[must_use]
     pub fn progress_of(&self, subject: &Subject, rule: &RuleName) -> Option<&Progress> {
-        self.progress.get(subject)?.get(rule)
+        self.progress.get(subject)?.get(rule).map(Box::as_ref)
     }
 
     /// The same, to be changed; made if there is none.
@@ -966,7 +969,7 @@ impl Memory {
 
     /// What is remembered under a name goes once it is old and no task has the name any more.
     fn forget_old_names(&mut self, snapshot: &Snapshot, now: Timestamp) {
-        let old = |rules: &BTreeMap<RuleName, Progress>| {
+        let old = |rules: &RulesProgress| {
             rules.values().all(|progress| {
                 let gave_up = progress.gave_up.as_ref().map(|gave_up| gave_up.at);
                 let last = progress.last_action.max(progress.unsent).max(gave_up);

@@ -63,9 +63,9 @@ fn restart(world: &mut World) {
             .progress
             .iter()
             .flat_map(|(subject, rules)| {
-                rules
-                    .iter()
-                    .map(|(rule, progress)| (subject.clone(), rule.clone(), Some(progress.clone())))
+                rules.iter().map(|(rule, progress)| {
+                    (subject.clone(), rule.clone(), Some((**progress).clone()))
+                })
             })
             .collect(),
         rules: world

@@ -474,7 +474,7 @@ fn everything(memory: &Memory) -> Changes {
     }
     for (subject, rules) in &memory.progress {
         for (rule, progress) in rules {
-            changes.progress.push((subject.clone(), rule.clone(), Some(progress.clone())));
+            changes.progress.push((subject.clone(), rule.clone(), Some((**progress).clone())));
         }
     }
     for (rule, known) in &memory.rules {
