@@ -873,7 +873,7 @@ impl<'a> Evaluation<'a> {
         let left: Vec<Action> =
             rule.on_give_up.iter().copied().filter(|action| *action != Action::Notify).collect();
         let next = left.iter().copied().find(|action| action.fits(task.before.state));
-        progress.gave_up = Some(GaveUp {
+        let gave_up = GaveUp {
             at: self.tick.now,
             why: why.to_owned(),
             left,
@@ -881,7 +881,8 @@ impl<'a> Evaluation<'a> {
             error: task.error.clone(),
             class: task.class.clone(),
             dropped: false,
-        });
+        };
+        progress.gave_up = Some(Box::new(gave_up));
         if matches!(task.subject, Subject::Name(..)) {
             self.names_given_up.entry(task.subject.clone()).or_default().push(index);
         }

@@ -265,9 +265,9 @@ pub struct Progress {
     /// Why the last of them did not take.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub ineffective_why: String,
-    /// Set when the rule has let go of the task.
+    /// Set when the rule has let go of the task. Few rules have, and it is half of all else.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub gave_up: Option<GaveUp>,
+    pub gave_up: Option<Box<GaveUp>>,
     /// Set when a person has had the rule try the task anew after it had let go.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub redrive: Option<Redrive>,

@@ -114,7 +114,7 @@ fn progress() -> Progress {
         unsent: Some(at(6)),
         ineffective: 1,
         ineffective_why: "the task stayed as it was".to_owned(),
-        gave_up: Some(GaveUp {
+        gave_up: Some(Box::new(GaveUp {
             at: at(3),
             why: "8 attempts".to_owned(),
             left: vec![Action::Notify],
@@ -122,7 +122,7 @@ fn progress() -> Progress {
             error: "too many requests".to_owned(),
             class: Some(Class::Throttled),
             dropped: true,
-        }),
+        })),
         redrive: Some(Redrive { at: at(7), after: SignedDuration::from_secs(12) }),
         noticed: Some(Noticed { state: State::Failed, since: at(4), dry_run: true }),
         breaker_counted: Some(at(5)),

@@ -307,8 +307,8 @@ struct Part {
 /// The id that a task's text begins with; `None` if it begins otherwise, or if the id could be written in other ways.
 fn id_in_front(raw: &str) -> Option<&str> {
     let behind = Front(raw).skip(b"{\"id\":\"")?.0;
-    let id = behind.get(..memchr::memchr(b'"', behind.as_bytes())?)?;
-    (!id.contains('\\')).then_some(id)
+    let end = memchr::memchr2(b'"', b'\\', behind.as_bytes())?;
+    behind.as_bytes()[end..].starts_with(b"\"").then_some(behind.get(..end)?)
 }
 
 /// What stands between two tasks of a list, from the end of one into the next.
