@@ -134,6 +134,13 @@ impl DirtyTasks {
         self.ids.push(id.clone());
     }
 
+    /// Notes tasks that were not noted before.
+    fn note_new(&mut self, new: &[(TaskId, Box<TaskMemory>)]) {
+        self.ids.reserve(new.len());
+        self.ids.extend(new.iter().map(|(id, _)| id.clone()));
+        self.room = self.room.max(2 * self.ids.len());
+    }
+
     fn distinct(&self) -> Vec<TaskId> {
         let mut ids = self.ids.clone();
         ids.sort_unstable();
@@ -787,6 +794,7 @@ impl Memory {
                 let look = Glance { kind, flavour, skew, last, now };
                 if !self.fold_known(&look, task, &mut judgements, &mut succeeded) {
                     let (id, memory) = self.meet(&look, task, &mut succeeded);
+                    self.dirty.note(kind, &id);
                     self.tasks.entry((*kind).clone()).or_default().insert(id, memory);
                 }
             } else if let Some(verdict) = self.task_mut(kind, id).and_then(|task| task.leave(now)) {
@@ -1013,21 +1021,23 @@ impl Memory {
         let listed = tasks.size_hint().0;
         let mut new = Vec::with_capacity(if known < listed { listed } else { 0 });
         for task in tasks {
-            if !self.fold_known(look, task, judgements, succeeded) {
+            if known == 0 || !self.fold_known(look, task, judgements, succeeded) {
                 new.push(self.meet(look, task, succeeded));
             }
+        }
+        if !new.is_empty() {
+            self.dirty.tasks.entry(look.kind.clone()).or_default().note_new(&new);
         }
         put_all(self.tasks.entry(look.kind.clone()).or_default(), new);
     }
 
     /// What is to be remembered of a task that is new.
     fn meet(
-        &mut self,
+        &self,
         look: &Glance<'_>,
         task: &Task,
         succeeded: &mut Vec<Subject>,
     ) -> (TaskId, Box<TaskMemory>) {
-        self.dirty.note(look.kind, &task.id);
         if task.state == State::Succeeded && self.may_remember_progress() {
             succeeded.push(Subject::Name(look.kind.clone(), task.name.identity()));
         }
