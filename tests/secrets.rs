@@ -8,7 +8,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::time::Duration;
 
-use common::process::{Home, real_time, run};
+use common::process::{Home, real_time, report, run};
 use taskwarden::sandbox::{Flavour, Sandbox, Settings, TaskScript};
 
 const RULES: &str = "rules: [{ name: r, match: { state: failed }, action: notify }]\n";
@@ -50,6 +50,9 @@ async fn a_secret_can_change_and_is_told_of_when_everyone_can_read_it() {
     daemon.says("notify `").await;
     assert_eq!(daemon.times_said("refused"), 0, "{}", daemon.said());
     assert_eq!(daemon.times_said(OPEN), 1, "{}", daemon.said());
+    // A look ends with one at the file; that the next one has begun shows that it was found closed.
+    let calls = report(&sandbox).calls.len();
+    daemon.until("it is looked at again", || report(&sandbox).calls.len() > calls).await;
     // And open once more.
     put(&home.file("token"), "the-next-token", 0o604);
     daemon.until("it is told again", || daemon.times_said(OPEN) == 2).await;
