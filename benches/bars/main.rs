@@ -54,9 +54,9 @@ pub(crate) fn rules(count: usize, servers: &str) -> String {
     let mut out = format!("version: 1\nservers: {servers}\nrules:\n");
     for n in 0..count {
         out.push_str(&format!(
-            "  - name: what drive {n} says when it is busy\n    match:\n      kind: [copy, upload]\n      \
-             state: failed\n      error: 'code:? {n}[0-9]{{3}}, (message|reason): .*{n}|drive {n} (is|was) busy'\n      \
-             dst: '/drive {n}/**'\n    action: retry_some\n    max_attempts: 8\n"
+            "  - name: busy {n}\n    match:\n      kind: [copy, upload]\n      state: failed\n      \
+             error: 'code:? {n}[0-9]{{3}}, (message|reason): .*{n}'\n      dst: '/drive {n}/**'\n    \
+             action: retry_some\n    max_attempts: 8\n"
         ));
     }
     out

@@ -18,7 +18,7 @@ fn row(id: IntentId, time: Timestamp, outcome: Outcome) -> AuditRow {
         id,
         time,
         server: "home".into(),
-        rule: Some(format!("what drive {} says when it is busy", n % 100).as_str().into()),
+        rule: Some(format!("busy {}", n % 100).as_str().into()),
         action: "retry_some".to_owned(),
         kind: Some(Kind::Copy),
         task_id: Some(format!("{:021}", n % 100_000).as_str().into()),

@@ -249,11 +249,13 @@ impl Reader {
                     let form = plain.creator_role.form();
                     (plain.task(&mut seen, &mut self.commons)?, form)
                 } else {
-                    wire::task(serde_json::from_str(raw).ok()?).ok()?
+                    let (task, form) = wire::task(serde_json::from_str(raw).ok()?).ok()?;
+                    // It may have several, of which the last one counts.
+                    if task.id.as_str() != id_in_front(raw)? {
+                        return None;
+                    }
+                    (task, form)
                 };
-                if task.id.as_str() != id_in_front(raw)? {
-                    return None;
-                }
                 self.put(task, form, raw, &mut part);
             }
         }
