@@ -56,19 +56,21 @@ fn compile(pattern: &str) -> Regex {
     Regex::new(pattern).expect("a constant pattern")
 }
 
-/// A number with an optional unit, as it stands in the patterns below.
+/// A number with a unit, as it stands in the patterns below; with a `?` behind it, the unit may be missing.
 macro_rules! amount {
     () => {
-        r"(?<number>[0-9]+(?:\.[0-9]+)?)[ -]*(?<unit>毫秒|秒钟?|分钟|分|个?小时|天|(?:milliseconds?|millis|msecs?|ms|seconds?|secs?|minutes?|mins?|hours?|hrs?|days?|s|m|h|d)\b)?"
+        r"(?<number>[0-9]+(?:\.[0-9]+)?)[ -]*(?<unit>毫秒|秒钟?|分钟|分|个?小时|天|(?:milliseconds?|millis|msecs?|ms|seconds?|secs?|minutes?|mins?|hours?|hrs?|days?|s|m|h|d)\b)"
     };
 }
 
-/// Built-in forms: a key or a header, an English sentence, a Chinese one.
+/// Built-in forms: a key or a header, an English sentence, a Chinese one. In a sentence a number needs a unit, since a
+/// bare one may count anything: "after 3 attempts".
 fn builtin_wait(error: &str) -> Option<Duration> {
     static KEY: LazyLock<Regex> = LazyLock::new(|| {
         compile(concat!(
             r#"(?i)retry[-_ ]?(?:after|in|delay)(?:[-_ ]?(?<suffix>milliseconds|millis|ms|seconds|secs|sec|s|minutes|mins))?(?:\\*["'])?(?:\s*[:=]\s*|\s+)(?:\\*["'])?"#,
-            amount!()
+            amount!(),
+            "?"
         ))
     });
     static ENGLISH: LazyLock<Regex> = LazyLock::new(|| {
@@ -98,16 +100,14 @@ fn builtin_wait(error: &str) -> Option<Duration> {
     let chinese = [&CHINESE, &CHINESE_WAIT].into_iter().filter(|_| !error.is_ascii());
     std::iter::once(&ENGLISH).chain(chinese).find_map(|pattern| {
         let found = pattern.captures(error)?;
-        // In a sentence a bare number may count anything: "after 3 attempts".
-        let unit = found.name("unit")?;
-        amount(&found["number"], unit.as_str())
+        amount(&found["number"], &found["unit"])
     })
 }
 
 /// A duration as a rule's pattern took it out of a text.
 fn duration(text: &str) -> Option<Duration> {
     static WHOLE: LazyLock<Regex> =
-        LazyLock::new(|| compile(concat!(r"(?i)^\s*", amount!(), r"\s*$")));
+        LazyLock::new(|| compile(concat!(r"(?i)^\s*", amount!(), r"?\s*$")));
     match WHOLE.captures(text) {
         Some(found) => amount(&found["number"], found.name("unit").map_or("", |m| m.as_str())),
         None => humantime::parse_duration(text.trim()).ok().filter(|wait| !wait.is_zero()),
@@ -178,6 +178,8 @@ mod tests {
             ("please try again later", None),
             ("failed after 3 attempts", None),
             ("retrying in 3 places", None),
+            ("waiting for 3 of 5", None),
+            ("waiting for 3 of 5, please wait 10 seconds", Some(10.0)),
             ("http status code 429", None),
             ("请稍后再试", None),
             ("2026年11月5日", None),
