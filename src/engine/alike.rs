@@ -1,7 +1,8 @@
 //! What tasks of one kind, state and error have in common. There are few such errors, and looking for patterns in
 //! each task's own would take most of a tick.
 
-use std::sync::Arc;
+use std::collections::hash_map::Entry;
+use std::sync::{Arc, OnceLock};
 
 use foldhash::HashMap;
 
@@ -9,12 +10,12 @@ use super::predicate::OfError;
 use super::task::{Kind, State};
 
 /// What is known of tasks that are alike.
-#[derive(Clone, Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Alike {
     /// What their error tells.
-    pub(super) of_error: Arc<OfError>,
+    pub(super) of_error: OfError,
     /// The rules that may take such a task, in file order; for the others it is settled that they do not match.
-    pub(super) takers: Arc<[Taker]>,
+    pub(super) takers: OnceLock<Box<[Taker]>>,
 }
 
 /// A rule that may take a task.
@@ -29,9 +30,9 @@ pub(super) struct Taker {
 /// The same for all tasks. It holds as long as rules and flavour do.
 #[derive(Debug, Default)]
 pub(super) struct Alikes {
-    by_text: HashMap<Arc<str>, Vec<(Kind, State, Alike)>>,
+    by_text: HashMap<(Kind, State, Arc<str>), Arc<Alike>>,
     /// The same by where kind and text lie: many texts are shared, and to read them takes its time.
-    by_place: HashMap<Place, Alike>,
+    by_place: HashMap<Place, Arc<Alike>>,
 }
 
 type Place = (usize, State, usize, usize);
@@ -49,23 +50,19 @@ impl Alikes {
         }
     }
 
-    /// What is known, if such a task was looked at before.
-    pub(super) fn get(&mut self, kind: &Kind, state: State, error: &str) -> Option<Alike> {
+    /// What is known of such tasks, which may be nothing yet.
+    pub(super) fn of(&mut self, kind: &Kind, state: State, error: &Arc<str>) -> Arc<Alike> {
         let place = (std::ptr::from_ref(kind).addr(), state, error.as_ptr().addr(), error.len());
         if let Some(known) = self.by_place.get(&place) {
-            return Some(known.clone());
+            return Arc::clone(known);
         }
-        let known = self.by_text.get(error)?;
-        let (_, _, known) = known.iter().find(|(k, s, _)| (k, *s) == (kind, state))?;
-        self.by_place.insert(place, known.clone());
-        Some(known.clone())
-    }
-
-    /// Takes in what was found out.
-    pub(super) fn put(&mut self, kind: &Kind, state: State, error: &Arc<str>, alike: Alike) {
-        // Few errors are those of tasks of several kinds.
-        let known = self.by_text.entry(Arc::clone(error)).or_insert_with(|| Vec::with_capacity(1));
-        known.push((kind.clone(), state, alike));
+        match self.by_text.entry((kind.clone(), state, Arc::clone(error))) {
+            Entry::Occupied(known) => {
+                self.by_place.insert(place, Arc::clone(known.get()));
+                Arc::clone(known.get())
+            }
+            Entry::Vacant(new) => Arc::clone(new.insert(Arc::default())),
+        }
     }
 }
 
@@ -73,30 +70,41 @@ impl Alikes {
 mod tests {
     use super::*;
 
+    /// Marks what is known of such tasks, or tells whether it was marked before.
+    fn known(alikes: &mut Alikes, state: State, error: &Arc<str>) -> bool {
+        let alike = alikes.of(&KIND, state, error);
+        let known = alike.takers.get().is_some();
+        alike.takers.get_or_init(Box::default);
+        known
+    }
+
+    static KIND: Kind = Kind::Copy;
+
     #[test]
     fn what_lies_where_another_error_lay_is_not_taken_for_it() {
         let mut alikes = Alikes::default();
-        let takers = [Taker { run: 1, holds: true }].into();
-        let alike = Alike { of_error: Arc::default(), takers };
-        alikes.put(&Kind::Copy, State::Failed, &"busy".into(), alike);
-        let (kind, mut error) = (Kind::Copy, "busy".to_owned());
-        assert_eq!(alikes.get(&kind, State::Failed, &error).unwrap().takers[0].run, 1);
-        assert!(alikes.get(&kind, State::Canceled, &error).is_none());
+        assert!(!known(&mut alikes, State::Failed, &"busy".into()));
+        let mut error: Arc<str> = "busy".into();
+        // Found by its text, then by its place.
+        for _ in 0..2 {
+            assert!(known(&mut alikes, State::Failed, &error));
+        }
+        assert!(!known(&mut alikes, State::Canceled, &"busy".into()));
+        assert!(alikes.of(&Kind::Move, State::Failed, &"busy".into()).takers.get().is_none());
         alikes.end();
-        error.replace_range(.., "gone");
-        assert!(alikes.get(&kind, State::Failed, &error).is_none());
+        Arc::get_mut(&mut error).unwrap().make_ascii_uppercase();
+        assert!(!known(&mut alikes, State::Failed, &error));
         // What was found out of a text outlives the evaluation.
-        assert!(alikes.get(&kind, State::Failed, "busy").is_some());
+        assert!(known(&mut alikes, State::Failed, &"busy".into()));
     }
 
     #[test]
     fn errors_that_each_come_once_are_let_go_of() {
         let mut alikes = Alikes::default();
         for n in 0..=MOST {
-            let alike = Alike { of_error: Arc::default(), takers: Arc::default() };
-            alikes.put(&Kind::Copy, State::Failed, &n.to_string().into(), alike);
+            known(&mut alikes, State::Failed, &n.to_string().into());
         }
         alikes.end();
-        assert!(alikes.get(&Kind::Copy, State::Failed, "1").is_none());
+        assert!(!known(&mut alikes, State::Failed, &"1".into()));
     }
 }

@@ -356,8 +356,7 @@ struct Candidate<'a> {
     remembered: Option<&'a TaskMemory>,
     /// Its claims, by their places among all.
     claims: Range<usize>,
-    class: Option<Class>,
-    error: &'a str,
+    alike: Arc<Alike>,
 }
 
 impl Candidate<'_> {
@@ -587,31 +586,22 @@ impl<'a> Evaluation<'a> {
             blank = TaskMemory { state: task.state, ..self.blank.clone() };
             &blank
         };
-        let snapshot = self.snapshot;
-        let mut view = View::new(
-            &snapshot.server,
-            snapshot.flavour,
-            kind,
-            task,
-            known,
-            &self.rules.classes,
-            self.tick.now,
-        );
-        let mut takers = self.takers_of_alike(kind, error_of(task, remembered), &mut view);
+        let error = error_of(task, remembered);
+        let alike = self.alikes.of(kind, task.state, error);
+        let view = self.view(kind, task, known).sharing(&alike.of_error);
+        let settled = alike.takers.get_or_init(|| self.takers(error, &view));
+        let mut takers = Cow::Borrowed(&**settled);
         let gave_up = self.runs_that_gave_up(kind, task);
         let mut concerned = known.pending.is_some() || !gave_up.is_empty();
         let whole = trace.is_some() && !self.brief;
         if whole {
             takers = (0..self.runs.len()).map(|run| Taker { run, holds: false }).collect();
-        } else if !gave_up.is_empty() {
-            // What is left to do after a give-up is done whether or not the rule still matches.
-            let mut all = takers.to_vec();
-            for run in gave_up {
-                if let Err(place) = all.binary_search_by_key(&run, |taker| taker.run) {
-                    all.insert(place, Taker { run, holds: false });
-                }
+        }
+        // What is left to do after a give-up is done whether or not the rule still matches.
+        for run in gave_up {
+            if let Err(place) = takers.binary_search_by_key(&run, |taker| taker.run) {
+                takers.to_mut().insert(place, Taker { run, holds: false });
             }
-            takers = all.into();
         }
         let (mut taken, mut shown) = (false, false);
         let mut claims = std::mem::take(&mut self.claims);
@@ -734,22 +724,11 @@ impl<'a> Evaluation<'a> {
         let due = claims[first..].iter().map(|claim| claim.due).min();
         let own = first..claims.len();
         self.claims = claims;
-        let (error, class) = (error_of(task, remembered), view.shown_class().cloned());
-        Some(Candidate { kind, task, due: due?, remembered, claims: own, class, error })
+        Some(Candidate { kind, task, due: due?, remembered, claims: own, alike })
     }
 
-    /// The rules that may take a task, by what it has in common with others.
-    fn takers_of_alike(
-        &mut self,
-        kind: &'a Kind,
-        error: &'a Arc<str>,
-        view: &mut View<'_>,
-    ) -> Arc<[Taker]> {
-        let state = view.task.state;
-        if let Some(alike) = self.alikes.get(kind, state, error) {
-            view.share(alike.of_error);
-            return alike.takers;
-        }
+    /// The rules that may take tasks like this one.
+    fn takers(&self, error: &str, view: &View<'_>) -> Box<[Taker]> {
         let may_take = |place: usize| {
             // Those that are off are not at work.
             let index = self.runs.binary_search_by_key(&place, |run| run.place).ok()?;
@@ -757,10 +736,7 @@ impl<'a> Evaluation<'a> {
             let settled = run.action_fits(view).then(|| run.rule.condition.settled(view))?;
             (settled != Some(false)).then_some(Taker { run: index, holds: settled.is_some() })
         };
-        let takers: Arc<[Taker]> = self.rules.in_question(error).filter_map(may_take).collect();
-        let alike = Alike { of_error: Arc::clone(view.of_error()), takers: Arc::clone(&takers) };
-        self.alikes.put(kind, state, error, alike);
-        takers
+        self.rules.in_question(error).filter_map(may_take).collect()
     }
 
     /// The rules that have let go of a task, or of its name.
@@ -967,7 +943,7 @@ impl<'a> Evaluation<'a> {
             return;
         }
         let retried = attempts > 0;
-        if ((retried && !settings.only_throttled) || *view.class() == Class::Throttled)
+        if ((retried && !settings.only_throttled) || view.hinders(&Class::Throttled))
             && let Some(key) = breaker_key(settings, view)
         {
             let mut progress = progress.cloned().unwrap_or_default();
@@ -989,8 +965,7 @@ impl<'a> Evaluation<'a> {
         if claim.farewell || run.memory.breakers.is_empty() {
             return None;
         }
-        let memory = candidate.remembered.unwrap_or(&self.blank);
-        breaker_key(settings, &self.view(candidate.kind, candidate.task, memory))
+        breaker_key(settings, &self.view_of(candidate))
     }
 
     /// Decides which of the rules that took a task acts on it now, if any.
@@ -1056,18 +1031,20 @@ impl<'a> Evaluation<'a> {
                 self.progress.insert((own.clone(), run.rule.name.clone()), noticed);
             }
             let reason = self.reason(candidate, claim);
+            let view = self.view_of(candidate);
+            let target = target(
+                candidate.task,
+                subject.clone(),
+                claim.attempts + u32::from(!claim.farewell),
+                view.error(),
+                view.shown_class().cloned(),
+            );
             self.decision.actions.push(Planned {
                 rule: self.runs[claim.run].rule.name.clone(),
                 action: claim.action,
                 mode,
                 kind: candidate.kind.clone(),
-                task: Some(target(
-                    candidate.task,
-                    subject.clone(),
-                    claim.attempts + u32::from(!claim.farewell),
-                    candidate.error,
-                    candidate.class.clone(),
-                )),
+                task: Some(target),
                 reason,
                 fresh: live && !notify || fresh,
                 farewell: claim.farewell,
@@ -1364,9 +1341,18 @@ impl<'a> Evaluation<'a> {
         gates
     }
 
-    fn view(&self, kind: &'a Kind, task: &'a Task, memory: &'a TaskMemory) -> View<'a> {
+    fn view<'v>(&self, kind: &'v Kind, task: &'v Task, memory: &'v TaskMemory) -> View<'v>
+    where
+        'a: 'v,
+    {
         let (server, flavour) = (&self.snapshot.server, self.snapshot.flavour);
         View::new(server, flavour, kind, task, memory, &self.rules.classes, self.tick.now)
+    }
+
+    fn view_of<'v>(&'v self, candidate: &'v Candidate<'a>) -> View<'v> {
+        let memory = candidate.remembered.unwrap_or(&self.blank);
+        let view = self.view(candidate.kind, candidate.task, memory);
+        view.sharing(&candidate.alike.of_error)
     }
 
     fn finish(mut self, trace: Option<TaskTrace>) -> (Decision, Option<TaskTrace>) {
@@ -1609,7 +1595,7 @@ fn canceled_by_person(view: &View<'_>) -> bool {
     !view.memory.canceled_by_us
         && matches!(view.task.state, State::Failed | State::Canceled)
         && (view.task.state == State::Canceled
-            || (!view.error().is_empty() && *view.class() == Class::Canceled))
+            || (!view.error().is_empty() && view.hinders(&Class::Canceled)))
 }
 
 fn breaker_key(settings: &BreakerSettings, view: &View<'_>) -> Option<String> {

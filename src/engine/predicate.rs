@@ -201,13 +201,19 @@ pub struct View<'a> {
     parts: OnceCell<Parts<'a>>,
     /// File, source and target, as globs are held against them.
     paths: OnceCell<[Option<SmolStr>; 3]>,
-    of_error: OnceCell<Arc<OfError>>,
+    own: OfError,
+    /// What is known of tasks that are alike, instead of `own`.
+    shared: Option<&'a OfError>,
 }
+
+/// The classes that keep a task from being run again: a person canceled it, or its storage asks for a pause.
+const HINDERING: [Class; 2] = [Class::Canceled, Class::Throttled];
 
 /// What the error tells, looked for once for all tasks that are alike in server, state and error.
 #[derive(Debug, Default)]
 pub(super) struct OfError {
     judged: OnceLock<(Class, Retry)>,
+    hinders: OnceLock<bool>,
     wait: OnceLock<Option<Duration>>,
     shown: OnceLock<SmolStr>,
 }
@@ -234,19 +240,18 @@ impl<'a> View<'a> {
         classes: &'a ClassTable,
         now: Timestamp,
     ) -> Self {
-        let (parts, paths, of_error) = (OnceCell::new(), OnceCell::new(), OnceCell::new());
-        Self { server, flavour, kind, task, memory, now, classes, parts, paths, of_error }
+        let (parts, paths, own) = (OnceCell::new(), OnceCell::new(), OfError::default());
+        Self { server, flavour, kind, task, memory, now, classes, parts, paths, own, shared: None }
     }
 
-    /// What the error tells, to be shared with views of tasks that are alike in server, state and
-    /// error.
-    pub(super) fn of_error(&self) -> &Arc<OfError> {
-        self.of_error.get_or_init(Arc::default)
+    /// The same with what is found, or was, for tasks that are alike in server, state and error.
+    pub(super) fn sharing(self, of_error: &'a OfError) -> Self {
+        Self { shared: Some(of_error), ..self }
     }
 
-    /// Takes over what was found, or will be, for a task that is alike.
-    pub(super) fn share(&mut self, of_error: Arc<OfError>) {
-        self.of_error = OnceCell::from(of_error);
+    /// What the error tells.
+    fn of_error(&self) -> &OfError {
+        self.shared.unwrap_or(&self.own)
     }
 
     /// The error's text, also where the server forgot it.
@@ -259,6 +264,13 @@ impl<'a> View<'a> {
     #[must_use]
     pub fn class(&self) -> &Class {
         &self.judged().0
+    }
+
+    /// Whether the class of a failed task's error is this, one of [`HINDERING`]: most are of none of them, and to see
+    /// that takes less than to sort them.
+    pub(super) fn hinders(&self, class: &Class) -> bool {
+        let may = || self.classes.may_be(self.error(), &HINDERING);
+        *self.of_error().hinders.get_or_init(may) && self.class() == class
     }
 
     /// The class of the error, and whether running the task again later is sensible.
