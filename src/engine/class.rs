@@ -187,7 +187,9 @@ struct Entry {
 /// The built-in table.
 struct Builtin {
     entries: Vec<Entry>,
-    filter: Filter,
+    all: Filter,
+    /// Those of the classes that keep a task from being run again.
+    hindering: Filter,
 }
 
 impl Builtin {
@@ -202,14 +204,16 @@ impl Builtin {
                 .expect("the table's patterns");
             needles(&hir)
         };
-        let filter = Filter::of_lower_case(&entries.iter().map(needs).collect::<Vec<_>>());
-        Self { entries, filter }
+        let mut needs: Vec<_> = entries.iter().map(needs).enumerate().collect();
+        let all = Filter::new(&needs);
+        needs.retain(|(index, _)| ClassTable::HINDERING.contains(&entries[*index].class));
+        Self { hindering: Filter::new(&needs), all, entries }
     }
 
-    /// The first entry that matches a text in lower case, among those of some classes.
-    fn find(&self, text: &str, among: impl Fn(&Class) -> bool) -> Option<&Entry> {
-        let in_question = self.filter.in_question(text).map(|index| &self.entries[index]);
-        in_question.filter(|entry| among(&entry.class)).find(|entry| entry.is_match(text))
+    /// The first of some entries that matches a text in lower case.
+    fn find(&self, some: &Filter, text: &str) -> Option<&Entry> {
+        let in_question = some.in_question(text).map(|index| &self.entries[index]);
+        in_question.into_iter().find(|entry| entry.is_match(text))
     }
 }
 
@@ -266,13 +270,15 @@ impl ClassTable {
         self.judge(error, flavour, state).class
     }
 
-    /// Whether the class of a task's error may be one of these, which are none that hang on more than its text.
-    /// Where it may not, that is found in less time than what it is.
+    /// The classes that keep a task from being run again: a person canceled it, or its storage asks for a pause.
+    pub const HINDERING: [Class; 2] = [Class::Canceled, Class::Throttled];
+
+    /// Whether the class of a failed task's error may be one of these. Of most it may not, which takes less to find
+    /// than what it is.
     #[must_use]
-    pub fn may_be(&self, error: &str, classes: &[Class]) -> bool {
-        let among = |class: &Class| classes.contains(class);
-        self.overrides.iter().any(|(class, _)| among(class))
-            || BUILTIN.find(&readable(error), among).is_some()
+    pub fn may_hinder(&self, error: &str) -> bool {
+        self.overrides.iter().any(|(class, _)| Self::HINDERING.contains(class))
+            || BUILTIN.find(&BUILTIN.hindering, &readable(error)).is_some()
     }
 
     /// The class of a task's error, with what led to it.
@@ -291,7 +297,7 @@ impl ClassTable {
                 return Verdict { pattern: Some(pattern.as_str()), ..plain(class.clone()) };
             }
         }
-        let Some(entry) = BUILTIN.find(&readable(error), |_| true) else {
+        let Some(entry) = BUILTIN.find(&BUILTIN.all, &readable(error)) else {
             return plain(Class::Unknown);
         };
         // A person's cancel leaves another state on OpenList, so there a failure with this text
@@ -579,20 +585,20 @@ mod tests {
 
     #[test]
     fn what_is_skipped_does_not_match() {
-        let open = BUILTIN.filter.in_question("").count();
+        let open = BUILTIN.all.in_question("").count();
         assert!(open * 10 < BUILTIN.entries.len(), "{open} of the entries");
         let samples = include_str!("class_samples.txt").lines();
         for line in include_str!("classes.txt").lines().chain(samples) {
             let text = readable(line.strip_prefix("  = ").unwrap_or(line));
             let slow = BUILTIN.entries.iter().find(|entry| entry.is_match(&text));
-            let quick = BUILTIN.find(&text, |_| true);
+            let quick = BUILTIN.find(&BUILTIN.all, &text);
             assert_eq!(quick.map(|entry| entry.pattern), slow.map(|entry| entry.pattern), "{text}");
         }
     }
 
     #[test]
-    fn what_may_not_be_of_a_class_is_not() {
-        let asked = [Class::Canceled, Class::Throttled];
+    fn what_may_not_hinder_does_not() {
+        let hindering = |class| ClassTable::HINDERING.contains(&class);
         let mine = ClassTable::with_overrides(vec![(
             Class::Throttled,
             vec![Regex::new("no such host").unwrap().into()],
@@ -602,14 +608,14 @@ mod tests {
             let samples = include_str!("class_samples.txt").lines();
             for line in include_str!("classes.txt").lines().chain(samples) {
                 let error = line.strip_prefix("  = ").unwrap_or(line);
-                let class = table.classify(error, Flavour::AList, State::Failed);
-                count += usize::from(asked.contains(&class));
-                assert!(table.may_be(error, &asked) || !asked.contains(&class), "{error}");
+                let hinders = hindering(table.classify(error, Flavour::AList, State::Failed));
+                count += usize::from(hinders);
+                assert!(table.may_hinder(error) || !hinders, "{error}");
             }
             assert!(count >= least, "{count}");
         }
-        assert!(!ClassTable::builtin().may_be("no such host", &asked));
-        assert!(!ClassTable::builtin().may_be("code: 5, message: wait for 3 of 5", &asked));
+        assert!(!ClassTable::builtin().may_hinder("no such host"));
+        assert!(!ClassTable::builtin().may_hinder("code: 5, message: wait for 3 of 5"));
     }
 
     #[test]

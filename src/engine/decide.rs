@@ -523,11 +523,12 @@ impl<'a> Evaluation<'a> {
         });
         let claims = std::mem::take(&mut self.claims);
         self.decision.waiting.reserve(candidates.len());
+        let mut gates = Vec::new();
         for candidate in candidates {
             let is_focus =
                 focus.is_some_and(|(k, id)| k == candidate.kind && *id == candidate.task.id);
             let trace = if is_focus { trace.as_deref_mut() } else { None };
-            self.weigh(&candidate, &claims[candidate.claims.clone()], trace);
+            self.weigh(&candidate, &claims[candidate.claims.clone()], &mut gates, trace);
         }
     }
 
@@ -736,7 +737,10 @@ impl<'a> Evaluation<'a> {
             let settled = run.action_fits(view).then(|| run.rule.condition.settled(view))?;
             (settled != Some(false)).then_some(Taker { run: index, holds: settled.is_some() })
         };
-        self.rules.in_question(error).filter_map(may_take).collect()
+        // Mostly there is one.
+        let mut takers = Vec::with_capacity(1);
+        takers.extend(self.rules.in_question(error).filter_map(may_take));
+        takers.into_boxed_slice()
     }
 
     /// The rules that have let go of a task, or of its name.
@@ -968,11 +972,12 @@ impl<'a> Evaluation<'a> {
         breaker_key(settings, &self.view_of(candidate))
     }
 
-    /// Decides which of the rules that took a task acts on it now, if any.
+    /// Decides which of the rules that took a task acts on it now, if any. What stands in `gates` is of another task.
     fn weigh(
         &mut self,
         candidate: &Candidate<'a>,
         claims: &[Claim],
+        gates: &mut Vec<Gate>,
         mut trace: Option<&mut TaskTrace>,
     ) {
         let now = self.tick.now;
@@ -986,14 +991,14 @@ impl<'a> Evaluation<'a> {
                 .map(|pending| pending.at)
                 .or_else(|| self.name_pending(&subject, self.runs[claim.run].rule));
             let notify = claim.action == Action::Notify;
-            let mut gates = Vec::new();
+            gates.clear();
             if acted && !notify {
                 gates.push(Gate::OneAction);
             }
             if let Some(since) = pending.filter(|_| !notify) {
                 gates.push(Gate::Judging { since });
             }
-            self.gates(candidate, claim, trace.is_some(), &mut gates);
+            self.gates(candidate, claim, trace.is_some(), gates);
             let run = &self.runs[claim.run];
             let state = Noticed {
                 state: candidate.task.state,
@@ -1011,7 +1016,7 @@ impl<'a> Evaluation<'a> {
                     if !matches!(rule.look, Look::LetGo { .. }) {
                         rule.look = look;
                     }
-                    rule.gates.clone_from(&gates);
+                    rule.gates.clone_from(gates);
                     rule.attempts = claim.attempts;
                     rule.due = Some(claim.due);
                 });
@@ -1020,7 +1025,8 @@ impl<'a> Evaluation<'a> {
                 if gate.is_room() || (claim.unsent && matches!(gate, Gate::Backoff { .. })) {
                     self.runs[claim.run].held_back = true;
                 }
-                self.wait(candidate.kind, Some(&candidate.task.id), claim.run, gate.clone());
+                let gate = gates.swap_remove(0);
+                self.wait(candidate.kind, Some(&candidate.task.id), claim.run, gate);
                 continue;
             }
             let mode = run.mode;

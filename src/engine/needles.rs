@@ -1,7 +1,6 @@
 //! Texts that every match of an expression holds: looking for those is cheaper than compiling and
 //! running it, and mostly says no.
 
-use aho_corasick::{AhoCorasick, AhoCorasickBuilder};
 use foldhash::{HashMap, HashMapExt as _};
 use memchr::memchr2_iter;
 use regex_syntax::hir::{Class, Hir, HirKind};
@@ -185,14 +184,54 @@ fn holds(text: &[u8], needle: &[u8]) -> bool {
 }
 
 /// The expressions that a text leaves in question, by one look at it for what each of them needs.
+///
+/// Of each needle four bytes in a row are looked for, those that the fewest others have; where they stand, the needle
+/// is held against the text. A word of bits tells of nearly all other bytes that no needle has them.
 #[derive(Debug)]
 pub(crate) struct Filter {
-    /// `None` if none of them needs anything.
-    search: Option<AhoCorasick>,
-    /// The expression of each needle.
-    owners: Vec<usize>,
+    needles: HashMap<u32, Vec<Needle>>,
+    /// The bytes of the needles, as bits: so many of them that few others share one.
+    seen: Marks,
+    /// What is left of the last four bytes where needles are shorter.
+    masks: Vec<u32>,
     /// The expressions that need nothing.
     open: Marks,
+}
+
+/// What an expression needs.
+#[derive(Debug)]
+struct Needle {
+    text: Vec<u8>,
+    /// How far it reaches up to the bytes that are looked for, these included.
+    up_to: usize,
+    /// The expression.
+    owner: usize,
+}
+
+/// A byte behind others, so that letters of ASCII are the same in lower and upper case. Other bytes become the same
+/// too, but none is left out.
+fn gram(before: u32, byte: u8) -> u32 {
+    before << 8 | u32::from(byte | 0x20)
+}
+
+/// The bytes of a text, up to four at once, with the place behind them.
+fn grams(text: &[u8]) -> impl Iterator<Item = (usize, u32)> {
+    let behind = text.iter().enumerate().map(|(at, byte)| (at + 1, *byte));
+    behind.scan(0, |last, (at, byte)| {
+        *last = gram(*last, byte);
+        Some((at, *last))
+    })
+}
+
+/// What is left of four bytes where a needle is shorter.
+fn mask(needle: &[u8]) -> u32 {
+    u32::MAX >> (8 * (4 - needle.len().min(4)))
+}
+
+/// The bytes of a needle by which it may be looked for.
+fn parts(needle: &[u8]) -> impl Iterator<Item = (usize, u32)> {
+    let whole = grams(needle).skip(needle.len().min(4) - 1);
+    whole.map(|(up_to, gram)| (up_to, gram & mask(needle)))
 }
 
 /// A set of small numbers, a bit each: to go through few of many.
@@ -209,6 +248,16 @@ impl Marks {
         self.0[number / 64] |= 1 << (number % 64);
     }
 
+    fn has(&self, number: usize) -> bool {
+        self.0[number / 64] & 1 << (number % 64) != 0
+    }
+
+    /// Where bytes have their bit, if there is a power of two of these.
+    fn place(&self, gram: u32) -> usize {
+        let spread = u64::from(gram).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 32;
+        usize::try_from(spread).unwrap_or(0) & (64 * self.0.len() - 1)
+    }
+
     /// Those that are set, in order.
     fn numbers(self) -> impl Iterator<Item = usize> {
         self.0.into_iter().enumerate().flat_map(|(place, mut bits)| {
@@ -222,53 +271,62 @@ impl Marks {
 }
 
 impl Filter {
-    /// Of as many expressions as there are needles given.
-    pub(super) fn new(needs: &[Needles]) -> Self {
-        Self::of(needs, AhoCorasick::builder().ascii_case_insensitive(true))
-    }
-
-    /// The same for texts whose ASCII letters are in lower case: that takes half the time and the memory.
-    pub(super) fn of_lower_case(needs: &[Needles]) -> Self {
-        Self::of(needs, AhoCorasick::builder().dense_depth(1))
-    }
-
-    fn of(needs: &[Needles], search: &AhoCorasickBuilder) -> Self {
+    /// Of some expressions, by their numbers, with what each of them needs.
+    pub(super) fn new(needs: &[(usize, Needles)]) -> Self {
         // What few of them need tells most.
         let mut count: HashMap<&[u8], usize> = HashMap::new();
-        for needle in needs.iter().flatten().flatten() {
+        for needle in needs.iter().flat_map(|(_, sets)| sets).flatten() {
             *count.entry(needle).or_default() += 1;
         }
         let most = |texts: &&Texts| texts.iter().filter_map(|text| count.get(&text[..])).max();
-        let (mut needles, mut owners) = (Vec::new(), Vec::new());
-        let mut open = Marks::none(needs.len());
-        for (index, sets) in needs.iter().enumerate() {
+        let numbers = needs.iter().map(|(owner, _)| owner + 1).max().unwrap_or(0);
+        let mut open = Marks::none(numbers);
+        let mut wanted = Vec::new();
+        for (owner, sets) in needs {
             let rarest = sets.iter().min_by_key(most);
             if rarest.is_none() {
-                open.set(index);
+                open.set(*owner);
             }
-            for needle in rarest.into_iter().flatten() {
-                needles.push(needle);
-                owners.push(index);
-            }
+            wanted.extend(rarest.into_iter().flatten().map(|text| (*owner, text)));
         }
-        match search.build(&needles) {
-            Ok(search) if !needles.is_empty() => Self { search: Some(search), owners, open },
-            // Too many of them: then all are in question.
-            _ => {
-                for index in 0..needs.len() {
-                    open.set(index);
-                }
-                Self { search: None, owners: Vec::new(), open }
-            }
+        let mut count: HashMap<u32, usize> = HashMap::new();
+        for (_, text) in &wanted {
+            parts(text).for_each(|(_, gram)| *count.entry(gram).or_default() += 1);
         }
+        let mut needles: HashMap<u32, Vec<Needle>> = HashMap::new();
+        let mut masks = Vec::new();
+        let mut seen = Marks::none((32 * wanted.len()).next_power_of_two());
+        for (owner, text) in wanted {
+            let rarest = parts(text).min_by_key(|(_, gram)| count.get(gram));
+            let Some((up_to, gram)) = rarest else { continue };
+            seen.set(seen.place(gram));
+            needles.entry(gram).or_default().push(Needle { text: text.clone(), up_to, owner });
+            masks.push(mask(text));
+        }
+        masks.sort_unstable();
+        masks.dedup();
+        Self { needles, seen, masks, open }
     }
 
     /// The expressions that may be found in the text, in order.
     pub(super) fn in_question(&self, text: &str) -> impl Iterator<Item = usize> {
+        let text = text.as_bytes();
         let mut open = self.open.clone();
-        let found = self.search.iter().flat_map(|search| search.find_overlapping_iter(text));
-        for found in found {
-            open.set(self.owners[found.pattern().as_usize()]);
+        for mask in &self.masks {
+            for (at, gram) in grams(text) {
+                let gram = gram & mask;
+                if !self.seen.has(self.seen.place(gram)) {
+                    continue;
+                }
+                for needle in self.needles.get(&gram).into_iter().flatten() {
+                    let there = at
+                        .checked_sub(needle.up_to)
+                        .and_then(|from| text.get(from..from + needle.text.len()));
+                    if there.is_some_and(|there| there.eq_ignore_ascii_case(&needle.text)) {
+                        open.set(needle.owner);
+                    }
+                }
+            }
         }
         open.numbers()
     }
@@ -313,6 +371,42 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn what_holds_a_needle_is_in_question(
+            needs in prop::collection::vec(
+                prop::collection::vec(prop::collection::vec("[a-d1é]{2,7}", 1..4), 0..3),
+                0..80,
+            ),
+            numbers in prop::sample::subsequence((0..160).collect::<Vec<_>>(), 80),
+            text in "[a-dA-D1é\\PC]{0,24}",
+            placed in prop::collection::vec(any::<prop::sample::Index>(), 3),
+        ) {
+            // Some of the needles stand in the text.
+            let all: Vec<&String> = needs.iter().flatten().flatten().collect();
+            let mut text = text;
+            for index in placed {
+                if !all.is_empty() {
+                    text.push_str(&all[index.index(all.len())].to_ascii_uppercase());
+                }
+            }
+            let bytes = |texts: &Vec<String>| texts.iter().map(|text| text.clone().into_bytes()).collect();
+            let needs: Vec<(usize, Needles)> = needs
+                .iter()
+                .zip(numbers)
+                .map(|(sets, number)| (number, sets.iter().map(bytes).collect()))
+                .collect();
+            let filter = Filter::new(&needs);
+            let in_question: Vec<usize> = filter.in_question(&text).collect();
+            prop_assert!(in_question.is_sorted());
+            for (number, sets) in &needs {
+                let asked = in_question.contains(number);
+                // At most one of the sets is looked for, and all of them are needed.
+                prop_assert!(asked || !found(sets, text.as_bytes()), "{sets:?}");
+                let any = sets.iter().any(|texts| found(std::slice::from_ref(texts), text.as_bytes()));
+                prop_assert!(!asked || sets.is_empty() || any, "{sets:?}");
+            }
+        }
+
         #[test]
         fn no_match_is_without_them(
             pattern in "(\\(\\?i\\))?(ab|cd|bc|[ab]|A|ks){1,3}(\\||x?|(ab|dc)\\?|(cab|bca)\\+|\\*|\\{2\\}){0,2}(ab|cd){0,2}",

@@ -201,13 +201,10 @@ pub struct View<'a> {
     parts: OnceCell<Parts<'a>>,
     /// File, source and target, as globs are held against them.
     paths: OnceCell<[Option<SmolStr>; 3]>,
-    own: OfError,
+    own: OnceCell<Box<OfError>>,
     /// What is known of tasks that are alike, instead of `own`.
     shared: Option<&'a OfError>,
 }
-
-/// The classes that keep a task from being run again: a person canceled it, or its storage asks for a pause.
-const HINDERING: [Class; 2] = [Class::Canceled, Class::Throttled];
 
 /// What the error tells, looked for once for all tasks that are alike in server, state and error.
 #[derive(Debug, Default)]
@@ -240,7 +237,7 @@ impl<'a> View<'a> {
         classes: &'a ClassTable,
         now: Timestamp,
     ) -> Self {
-        let (parts, paths, own) = (OnceCell::new(), OnceCell::new(), OfError::default());
+        let (parts, paths, own) = (OnceCell::new(), OnceCell::new(), OnceCell::new());
         Self { server, flavour, kind, task, memory, now, classes, parts, paths, own, shared: None }
     }
 
@@ -251,7 +248,7 @@ impl<'a> View<'a> {
 
     /// What the error tells.
     fn of_error(&self) -> &OfError {
-        self.shared.unwrap_or(&self.own)
+        self.shared.unwrap_or_else(|| self.own.get_or_init(Box::default))
     }
 
     /// The error's text, also where the server forgot it.
@@ -266,10 +263,9 @@ impl<'a> View<'a> {
         &self.judged().0
     }
 
-    /// Whether the class of a failed task's error is this, one of [`HINDERING`]: most are of none of them, and to see
-    /// that takes less than to sort them.
+    /// Whether the class of a failed task's error is this, one of [`ClassTable::HINDERING`].
     pub(super) fn hinders(&self, class: &Class) -> bool {
-        let may = || self.classes.may_be(self.error(), &HINDERING);
+        let may = || self.classes.may_hinder(self.error());
         *self.of_error().hinders.get_or_init(may) && self.class() == class
     }
 

@@ -50,10 +50,8 @@ impl RuleSet {
     /// by one look at the error, whatever their number.
     pub(super) fn in_question(&self, error: &str) -> impl Iterator<Item = usize> {
         let filter = self.filter.get_or_init(|| {
-            let rules = self.rules.iter();
-            Arc::new(Filter::new(
-                &rules.map(|rule| rule.condition.error_needles()).collect::<Vec<_>>(),
-            ))
+            let needs = self.rules.iter().map(|rule| rule.condition.error_needles());
+            Arc::new(Filter::new(&needs.enumerate().collect::<Vec<_>>()))
         });
         filter.in_question(error)
     }

@@ -30,7 +30,7 @@ pub fn named_wait(error: &str, custom: Option<&Regex>) -> Option<Duration> {
     custom
         .and_then(|pattern| pattern.captures(error))
         .and_then(|found| custom_wait(&found))
-        .or_else(|| builtin_wait(error))
+        .or_else(|| builtin_wait(&error.to_ascii_lowercase()))
         .map(|wait| wait.min(LONGEST_WAIT))
 }
 
@@ -63,45 +63,50 @@ macro_rules! amount {
     };
 }
 
-/// Built-in forms: a key or a header, an English sentence, a Chinese one. In a sentence a number needs a unit, since a
-/// bare one may count anything: "after 3 attempts".
+/// Built-in forms, in a text in lower case: a key or a header, an English sentence, a Chinese one. In a sentence a
+/// number needs a unit, since a bare one may count anything: "after 3 attempts".
 fn builtin_wait(error: &str) -> Option<Duration> {
     static KEY: LazyLock<Regex> = LazyLock::new(|| {
         compile(concat!(
-            r#"(?i)retry[-_ ]?(?:after|in|delay)(?:[-_ ]?(?<suffix>milliseconds|millis|ms|seconds|secs|sec|s|minutes|mins))?(?:\\*["'])?(?:\s*[:=]\s*|\s+)(?:\\*["'])?"#,
+            r#"retry[-_ ]?(?:after|in|delay)(?:[-_ ]?(?<suffix>milliseconds|millis|ms|seconds|secs|sec|s|minutes|mins))?(?:\\*["'])?(?:\s*[:=]\s*|\s+)(?:\\*["'])?"#,
             amount!(),
             "?"
         ))
     });
     static ENGLISH: LazyLock<Regex> = LazyLock::new(|| {
         compile(concat!(
-            r"(?i)(?:(?:try|retry|retrying|available|wait(?:ing)?|come back|again|reset|resets|unlocks?|expires?)(?: [a-z]+){0,4}? (?:in|after|for)|wait(?:ing)?(?: at least)?|please wait)\s+(?:about |at least |another |approximately )?",
+            r"(?:(?:try|retry|retrying|available|wait(?:ing)?|come back|again|reset|resets|unlocks?|expires?)(?: [a-z]+){0,4}? (?:in|after|for)|wait(?:ing)?(?: at least)?|please wait)\s+(?:about |at least |another |approximately )?",
             amount!()
         ))
     });
     static CHINESE: LazyLock<Regex> = LazyLock::new(|| {
         compile(concat!(
-            r"(?i)(?:请?(?:于|在|等待|等|间隔|稍后|稍候|稍等)|请|过|还需(?:要)?(?:等待)?|剩余(?:时间)?|[，,;；:：\s]|^)[ :：约]*",
+            r"(?:请?(?:于|在|等待|等|间隔|稍后|稍候|稍等)|请|过|还需(?:要)?(?:等待)?|剩余(?:时间)?|[，,;；:：\s]|^)[ :：约]*",
             amount!(),
             r" *(?:之?后|以后|内?(?:请勿|不要)|再|重试)"
         ))
     });
     static CHINESE_WAIT: LazyLock<Regex> = LazyLock::new(|| {
         compile(concat!(
-            r"(?i)(?:请?稍后|请?稍候|请?稍等|等待|冷却(?:时间)?|封禁|限制|锁定)[ :：约]*",
+            r"(?:请?稍后|请?稍候|请?稍等|等待|冷却(?:时间)?|封禁|限制|锁定)[ :：约]*",
             amount!()
         ))
     });
-    if let Some(found) = KEY.captures(error) {
+    if let Some(found) = captures(&KEY, error) {
         let unit = found.name("unit").or_else(|| found.name("suffix")).map_or("", |m| m.as_str());
         return amount(&found["number"], unit);
     }
     // Where all is ASCII there is nothing to find for those that look for Chinese words.
     let chinese = [&CHINESE, &CHINESE_WAIT].into_iter().filter(|_| !error.is_ascii());
     std::iter::once(&ENGLISH).chain(chinese).find_map(|pattern| {
-        let found = pattern.captures(error)?;
+        let found = captures(pattern, error)?;
         amount(&found["number"], &found["unit"])
     })
+}
+
+/// Mostly there is nothing, which is found without a place for groups.
+fn captures<'t>(pattern: &Regex, text: &'t str) -> Option<Captures<'t>> {
+    pattern.is_match(text).then(|| pattern.captures(text)).flatten()
 }
 
 /// A duration as a rule's pattern took it out of a text.
