@@ -254,8 +254,8 @@ impl Marks {
 
     /// Where bytes have their bit, if there is a power of two of these.
     fn place(&self, gram: u32) -> usize {
-        let spread = u64::from(gram).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 32;
-        usize::try_from(spread).unwrap_or(0) & (64 * self.0.len() - 1)
+        let spread = u64::from(gram).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+        (spread >> 40) as usize & (64 * self.0.len() - 1)
     }
 
     /// Those that are set, in order.
@@ -295,7 +295,7 @@ impl Filter {
         }
         let mut needles: HashMap<u32, Vec<Needle>> = HashMap::new();
         let mut masks = Vec::new();
-        let mut seen = Marks::none((32 * wanted.len()).next_power_of_two());
+        let mut seen = Marks::none((16 * wanted.len()).next_power_of_two());
         for (owner, text) in wanted {
             let rarest = parts(text).min_by_key(|(_, gram)| count.get(gram));
             let Some((up_to, gram)) = rarest else { continue };
@@ -312,23 +312,27 @@ impl Filter {
     pub(super) fn in_question(&self, text: &str) -> impl Iterator<Item = usize> {
         let text = text.as_bytes();
         let mut open = self.open.clone();
-        for mask in &self.masks {
-            for (at, gram) in grams(text) {
-                let gram = gram & mask;
-                if !self.seen.has(self.seen.place(gram)) {
-                    continue;
-                }
-                for needle in self.needles.get(&gram).into_iter().flatten() {
-                    let there = at
-                        .checked_sub(needle.up_to)
-                        .and_then(|from| text.get(from..from + needle.text.len()));
-                    if there.is_some_and(|there| there.eq_ignore_ascii_case(&needle.text)) {
-                        open.set(needle.owner);
-                    }
+        for (up_to, last) in grams(text) {
+            for mask in &self.masks {
+                if self.seen.has(self.seen.place(last & mask)) {
+                    self.mark(last & mask, text, up_to, &mut open);
                 }
             }
         }
         open.numbers()
+    }
+
+    /// Marks the expressions whose needle stands where its four bytes were found. Few get this far, so it is kept out of
+    /// the loop.
+    #[inline(never)]
+    fn mark(&self, gram: u32, text: &[u8], up_to: usize, open: &mut Marks) {
+        for needle in self.needles.get(&gram).into_iter().flatten() {
+            let from = up_to.checked_sub(needle.up_to);
+            let there = from.and_then(|from| text.get(from..from + needle.text.len()));
+            if there.is_some_and(|there| there.eq_ignore_ascii_case(&needle.text)) {
+                open.set(needle.owner);
+            }
+        }
     }
 }
 
