@@ -1,6 +1,8 @@
 //! Texts that every match of an expression holds: looking for those is cheaper than compiling and
 //! running it, and mostly says no.
 
+use std::ops::Range;
+
 use foldhash::{HashMap, HashMapExt as _};
 use memchr::memchr2_iter;
 use regex_syntax::hir::{Class, Hir, HirKind};
@@ -189,7 +191,12 @@ fn holds(text: &[u8], needle: &[u8]) -> bool {
 /// is held against the text. A word of bits tells of nearly all other bytes that no needle has them.
 #[derive(Debug)]
 pub(crate) struct Filter {
-    needles: HashMap<u32, Vec<Needle>>,
+    /// By the bytes that are looked for.
+    needles: Vec<Needle>,
+    /// The first needle of each such bytes.
+    first: HashMap<u32, usize>,
+    /// The texts of all of them, one behind the other: there are thousands.
+    texts: Vec<u8>,
     /// The bytes of the needles, as bits: so many of them that few others share one.
     seen: Marks,
     /// What is left of the last four bytes where needles are shorter.
@@ -201,7 +208,8 @@ pub(crate) struct Filter {
 /// What an expression needs.
 #[derive(Debug)]
 struct Needle {
-    text: Vec<u8>,
+    gram: u32,
+    text: Range<usize>,
     /// How far it reaches up to the bytes that are looked for, these included.
     up_to: usize,
     /// The expression.
@@ -293,19 +301,27 @@ impl Filter {
         for (_, text) in &wanted {
             parts(text).for_each(|(_, gram)| *count.entry(gram).or_default() += 1);
         }
-        let mut needles: HashMap<u32, Vec<Needle>> = HashMap::new();
-        let mut masks = Vec::new();
+        let (mut needles, mut texts, mut masks) = (Vec::new(), Vec::new(), Vec::new());
         let mut seen = Marks::none((16 * wanted.len()).next_power_of_two());
         for (owner, text) in wanted {
             let rarest = parts(text).min_by_key(|(_, gram)| count.get(gram));
             let Some((up_to, gram)) = rarest else { continue };
             seen.set(seen.place(gram));
-            needles.entry(gram).or_default().push(Needle { text: text.clone(), up_to, owner });
             masks.push(mask(text));
+            let from = texts.len();
+            texts.extend(text);
+            needles.push(Needle { gram, text: from..texts.len(), up_to, owner });
         }
         masks.sort_unstable();
         masks.dedup();
-        Self { needles, seen, masks, open }
+        needles.sort_by_key(|needle| needle.gram);
+        needles.shrink_to_fit();
+        texts.shrink_to_fit();
+        let mut first = HashMap::new();
+        for (place, needle) in needles.iter().enumerate() {
+            first.entry(needle.gram).or_insert(place);
+        }
+        Self { needles, first, texts, seen, masks, open }
     }
 
     /// The expressions that may be found in the text, in order.
@@ -326,10 +342,12 @@ impl Filter {
     /// the loop.
     #[inline(never)]
     fn mark(&self, gram: u32, text: &[u8], up_to: usize, open: &mut Marks) {
-        for needle in self.needles.get(&gram).into_iter().flatten() {
+        let Some(first) = self.first.get(&gram) else { return };
+        for needle in self.needles[*first..].iter().take_while(|needle| needle.gram == gram) {
+            let wanted = &self.texts[needle.text.clone()];
             let from = up_to.checked_sub(needle.up_to);
-            let there = from.and_then(|from| text.get(from..from + needle.text.len()));
-            if there.is_some_and(|there| there.eq_ignore_ascii_case(&needle.text)) {
+            let there = from.and_then(|from| text.get(from..from + wanted.len()));
+            if there.is_some_and(|there| there.eq_ignore_ascii_case(wanted)) {
                 open.set(needle.owner);
             }
         }
