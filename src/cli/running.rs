@@ -2,6 +2,7 @@
 //! state itself what it can.
 
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, anyhow};
@@ -83,7 +84,7 @@ pub(super) fn order(
             batch.new_rows.push(order.row(&obeyed, id, now, &server, &rules.rules.revision));
             done.push(Done::new(&server, &order, obeyed));
         }
-        batch.changes = memory.changes();
+        batch.memory = Some(Arc::new(memory));
         runtime.block_on(store.write(batch)).map_err(config)?;
     }
     Ok(done)

@@ -64,7 +64,7 @@ impl Watch {
             if !go_on || self.memory.rules.get(group.rule).is_some_and(paused) {
                 let now = self.now();
                 for (_, target) in &group.members {
-                    self.memory.recall(&target.id, now);
+                    self.memory_mut().recall(&target.id, now);
                 }
                 continue;
             }
@@ -100,7 +100,7 @@ impl Watch {
                 settles: self.settling(now),
                 accepted: false,
             };
-            self.memory.note_intent(group.kind, &target.id, pending);
+            self.memory_mut().note_intent(group.kind, &target.id, pending);
         }
         fault_point("intents noted");
         if !self.save_with(rows.clone()).await {
@@ -284,9 +284,9 @@ impl Watch {
             settles: self.settling(now),
             accepted: false,
         };
-        self.memory.note_kind_intent(group.rule, group.kind, pending);
+        self.memory_mut().note_kind_intent(group.rule, group.kind, pending);
         if !self.save_with(vec![row.clone()]).await {
-            self.memory.note_kind_answer(
+            self.memory_mut().note_kind_answer(
                 group.rule,
                 group.kind,
                 &Answer::SkippedChanged(String::new()),
@@ -312,7 +312,7 @@ impl Watch {
                 None => self.send_to_kind(group.kind, verb).await,
             },
         };
-        self.memory.note_kind_answer(group.rule, group.kind, &answer);
+        self.memory_mut().note_kind_answer(group.rule, group.kind, &answer);
         self.note_trouble(intent, &answer);
         let (outcome, detail) = answer.outcome();
         self.note_outcome((intent, outcome, detail.to_owned()));
@@ -338,7 +338,7 @@ impl Watch {
         answer: &Answer,
     ) {
         let now = self.now();
-        self.memory.note_answer(kind, id, answer, now);
+        self.memory_mut().note_answer(kind, id, answer, now);
         if let Some(intent) = intents.get(id) {
             self.note_trouble(*intent, answer);
             let (outcome, detail) = answer.outcome();
@@ -373,7 +373,7 @@ impl Watch {
         let now = self.now();
         for (_, target) in &group.members {
             let answer = Answer::SkippedChanged(String::new());
-            self.memory.note_answer(group.kind, &target.id, &answer, now);
+            self.memory_mut().note_answer(group.kind, &target.id, &answer, now);
         }
     }
 

@@ -13,7 +13,7 @@ use super::control::{Done, OrderRequest};
 use super::look::Eye;
 use super::standing;
 use crate::ambient::{Clock, WatchedClock, fault_point, monotonic};
-use crate::engine::audit::{AuditRow, IntentId, Outcome, Trouble};
+use crate::engine::audit::{AuditRow, IntentId, Outcome};
 use crate::engine::decide::{Decision, GiveUp, Planned, Sleepers, Tick};
 use crate::engine::memory::{Memory, Snapshot};
 use crate::engine::observe::{Look, Observer, QueueSample, Sampler};
@@ -39,7 +39,8 @@ pub struct Watch {
     pub(super) sink: Sink,
     pub(super) seed: u64,
     beat: Beat,
-    pub(super) memory: Memory,
+    /// Lent to the store while what changed is written.
+    pub(super) memory: Arc<Memory>,
     observer: Observer,
     sleepers: Sleepers,
     /// The rules by which they sleep.
@@ -47,8 +48,8 @@ pub struct Watch {
     sampler: Sampler,
     /// Rows of actions whose effect is not known yet.
     pub(super) open: HashMap<IntentId, AuditRow>,
-    /// What could not be written down yet.
-    pub(super) unwritten: Unwritten,
+    /// What could not be written down yet, the memory aside.
+    pub(super) unwritten: WriteBatch,
     pub(super) request_timeout: Duration,
     poll: Duration,
     eye: Eye,
@@ -62,38 +63,11 @@ pub struct Watch {
     speed: f64,
 }
 
-/// Rows and outcomes that wait for the store.
-#[derive(Debug, Default)]
-pub(super) struct Unwritten {
-    pub(super) rows: Vec<AuditRow>,
-    pub(super) outcomes: Vec<(IntentId, Outcome, String)>,
-    pub(super) troubles: Vec<(IntentId, Trouble)>,
-    looks: Vec<Look>,
-    queue: Vec<QueueSample>,
-}
-
 /// How much of what was seen waits for the store at most; the oldest goes first.
 const MOST_LOOKS: usize = 10_000;
 
 /// How many samples of the queues wait for the store at most; the oldest goes first.
 const MOST_SAMPLES: usize = 1_000;
-
-impl Unwritten {
-    fn note_queue(&mut self, sample: Option<QueueSample>) {
-        self.queue.extend(sample);
-        if self.queue.len() > MOST_SAMPLES {
-            self.queue.remove(0);
-        }
-    }
-
-    fn note_seen(&mut self, look: Option<Look>) {
-        self.looks.extend(look);
-        let many: usize = self.looks.iter().map(|look| 1 + look.seen.len()).sum();
-        if many > MOST_LOOKS && self.looks.len() > 1 {
-            self.looks.remove(0);
-        }
-    }
-}
 
 /// What a server's loop is made from.
 pub struct WatchSettings {
@@ -145,7 +119,8 @@ impl Watch {
     ///
     /// When the store cannot be read.
     pub fn new(settings: WatchSettings) -> Result<Self, OpenError> {
-        let mut memory = Memory::new(settings.server.clone());
+        let server = settings.server.clone();
+        let mut memory = Memory::new(server.clone());
         let reader = settings.store.reader()?;
         memory.restore(reader.load(&settings.server)?);
         let mut observer = Observer::default();
@@ -191,13 +166,13 @@ impl Watch {
             sink: settings.sink,
             seed: settings.seed,
             beat: settings.beat,
-            memory,
+            memory: Arc::new(memory),
             observer,
             sleepers: Sleepers::default(),
             slept_by: None,
             sampler: Sampler::default(),
             open,
-            unwritten: Unwritten::default(),
+            unwritten: WriteBatch::new(server),
             request_timeout: settings.request_timeout,
             poll: settings.poll,
             eye,
@@ -290,7 +265,8 @@ impl Watch {
             Err(error) => {
                 self.note_away(&error);
                 self.save_login_memory().await;
-                self.unwritten.note_queue(self.sampler.sample(self.clock.now(), None));
+                let sample = self.sampler.sample(self.clock.now(), None);
+                self.note_queue(sample);
                 let (since, _) = self.away.unwrap_or((self.clock.now(), 1));
                 let away = Away { since, error: error.to_string() };
                 let rules = standing::rules(&self.rules.borrow(), &self.memory, None);
@@ -311,23 +287,24 @@ impl Watch {
         fault_point("looked");
         let now = self.clock.now();
         let rules = self.rules.borrow_and_update().clone();
-        let judgements = self.memory.fold(&snapshot, now);
+        let judgements = self.memory_mut().fold(&snapshot, now);
         if !self.slept_by.as_ref().is_some_and(|by| Arc::ptr_eq(by, &rules)) {
             self.sleepers.wake_all();
             self.slept_by = Some(Arc::clone(&rules));
         }
         let tick = Tick { now, seed: self.seed };
-        let decision = self.sleepers.decide(&rules, &self.memory, &snapshot, tick);
+        let mut decision = self.sleepers.decide(&rules, &self.memory, &snapshot, tick);
         let decided = !judgements.is_empty() || decision.does_something();
         let seen = self.observer.look(&snapshot, &self.memory, now, (decided, &decision.actions));
-        self.unwritten.note_seen(seen);
+        self.note_seen(seen);
         let tasks = standing::tasks(&snapshot);
-        self.unwritten.note_queue(self.sampler.sample(now, Some(&tasks)));
+        let sample = self.sampler.sample(now, Some(&tasks));
+        self.note_queue(sample);
         for judgement in judgements {
             let outcome = (judgement.intent, judgement.outcome, judgement.detail);
             self.note_outcome(outcome);
         }
-        self.memory.absorb(decision.memory.clone());
+        self.memory_mut().absorb(std::mem::take(&mut decision.memory));
         self.report(&rules, &snapshot, &decision, now);
         fault_point("decided");
         if self.save().await {
@@ -348,10 +325,33 @@ impl Watch {
         Looked::Done(Box::new((snapshot, decision)))
     }
 
+    /// What is remembered, to be changed. It is copied only while the store still holds it, which it does
+    /// no more once a write is answered.
+    pub(super) fn memory_mut(&mut self) -> &mut Memory {
+        Arc::make_mut(&mut self.memory)
+    }
+
+    fn note_queue(&mut self, sample: Option<QueueSample>) {
+        let queue = &mut self.unwritten.queue;
+        queue.extend(sample);
+        if queue.len() > MOST_SAMPLES {
+            queue.remove(0);
+        }
+    }
+
+    fn note_seen(&mut self, look: Option<Look>) {
+        let looks = &mut self.unwritten.looks;
+        looks.extend(look);
+        let many: usize = looks.iter().map(|look| 1 + look.seen.len()).sum();
+        if many > MOST_LOOKS && looks.len() > 1 {
+            looks.remove(0);
+        }
+    }
+
     /// Moves what is remembered along when our clock was set; tells whether it was.
     fn follow_clock(&mut self) -> bool {
         let Some(jump) = self.watched_clock.jump() else { return false };
-        self.memory.shift(jump);
+        self.memory_mut().shift(jump);
         self.observer.note_jump();
         self.sleepers.wake_all();
         self.eye.shift(jump);
@@ -382,14 +382,14 @@ impl Watch {
         let now = self.now();
         let revision = self.rules.borrow().revision.clone();
         self.sleepers.wake_all();
-        let obeyed = self.memory.obey(&order, now);
+        let obeyed = self.memory_mut().obey(&order, now);
         let done: Vec<Done> = obeyed
             .into_iter()
             .map(|obeyed| {
                 let id = self.store.next_intent_id();
                 let row = order.row(&obeyed, id, now, &self.memory.server, &revision);
                 self.sink.emit(&Event::Ordered(Box::new(row.clone())));
-                self.unwritten.rows.push(row);
+                self.unwritten.new_rows.push(row);
                 Done::new(&self.memory.server, &order, obeyed)
             })
             .collect();
@@ -428,7 +428,7 @@ impl Watch {
     }
 
     fn note_away(&mut self, error: &upstream::Error) {
-        self.memory.note_away();
+        self.memory_mut().note_away();
         self.observer.note_away();
         let (since, times) = self.away.map_or((self.clock.now(), 1), |(at, times)| (at, times + 1));
         self.away = Some((since, times));
@@ -454,14 +454,14 @@ impl Watch {
         for give_up in &decision.give_ups {
             let row = self.give_up_row(rules, give_up, now);
             self.sink.emit(&Event::GaveUp { row: Box::new(row.clone()), notify: give_up.notify });
-            self.unwritten.rows.push(row);
+            self.unwritten.new_rows.push(row);
         }
         for planned in &decision.actions {
             let shown_only = planned.mode == Mode::DryRun || planned.action == Action::Notify;
             if shown_only && planned.fresh {
                 let row = self.row(rules, planned, now, planned.mode);
                 self.sink.emit(&Event::Acted(Box::new(row.clone())));
-                self.unwritten.rows.push(row);
+                self.unwritten.new_rows.push(row);
             }
         }
         for change in &decision.breakers {
@@ -587,25 +587,22 @@ impl Watch {
     /// they cannot be written: what cannot be written down is not done.
     pub(super) async fn save_with(&mut self, intents: Vec<AuditRow>) -> bool {
         let login_memory = self.login_memory_if_changed();
-        let mut new_rows = self.unwritten.rows.clone();
-        new_rows.extend(intents);
-        let batch = WriteBatch {
-            server: self.memory.server.clone(),
-            changes: self.memory.changes(),
-            new_rows,
-            outcomes: self.unwritten.outcomes.clone(),
-            server_state: login_memory.clone(),
-            looks: self.unwritten.looks.clone(),
-            queue: self.unwritten.queue.clone(),
-            troubles: self.unwritten.troubles.clone(),
-        };
+        let kept = self.unwritten.new_rows.len();
+        let nothing = WriteBatch::new(self.memory.server.clone());
+        let mut batch = std::mem::replace(&mut self.unwritten, nothing);
+        batch.new_rows.extend(intents);
+        batch.memory = Some(Arc::clone(&self.memory));
+        batch.server_state.clone_from(&login_memory);
         if batch.is_empty() && !self.store_away {
             return true;
         }
-        match self.store.write(batch).await {
+        let batch = Arc::new(batch);
+        let written = self.store.write(Arc::clone(&batch)).await;
+        let mut batch = Arc::unwrap_or_clone(batch);
+        (batch.memory, batch.server_state) = (None, None);
+        match written {
             Ok(()) => {
-                self.memory.saved();
-                self.unwritten = Unwritten::default();
+                self.memory_mut().saved();
                 if login_memory.is_some() {
                     self.login_memory = login_memory;
                 }
@@ -615,6 +612,8 @@ impl Watch {
                 true
             }
             Err(error) => {
+                batch.new_rows.truncate(kept);
+                self.unwritten = batch;
                 if !std::mem::replace(&mut self.store_away, true) {
                     self.sink.emit(&Event::StoreAway { error: error.to_string() });
                 }

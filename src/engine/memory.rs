@@ -1,8 +1,8 @@
 //! What is remembered from tick to tick, and how a fresh look is folded into it.
 //!
 //! The lists say what is; the memory says what was, what we did, and what we wait for. It is plain
-//! data: the store keeps it, `decide` reads it, and every change is also handed out as [`Changes`] so
-//! that only what changed is written.
+//! data: the store keeps it, `decide` reads it, and it knows what of it changed, so that only that is
+//! written.
 
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet, btree_map};
@@ -89,20 +89,20 @@ struct News<'s> {
 
 #[derive(Clone, Debug, Default)]
 struct Dirty {
-    tasks: BTreeMap<Kind, DirtyTasks>,
-    progress: BTreeSet<(Subject, RuleName)>,
+    tasks: BTreeMap<Kind, Noted<TaskId>>,
+    progress: Noted<(Subject, RuleName)>,
     rules: BTreeSet<RuleName>,
 }
 
-#[derive(Clone, Debug, Default)]
-struct DirtyTasks {
+#[derive(Clone, Debug)]
+struct Noted<K> {
     /// In no order, and some of them more than once.
-    ids: Vec<TaskId>,
+    keys: Vec<K>,
     /// How many may stand there before those are taken out.
     room: usize,
 }
 
-/// What changed in a memory since it was last asked; `None` for what is forgotten.
+/// What is to be put into a memory, or stands in the store; `None` for what is forgotten.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Changes {
     /// Tasks.
@@ -116,41 +116,47 @@ pub struct Changes {
 impl Dirty {
     fn note(&mut self, kind: &Kind, id: &TaskId) {
         if let Some(tasks) = self.tasks.get_mut(kind) {
-            tasks.note(id);
+            tasks.note(id.clone());
         } else {
-            self.tasks.entry(kind.clone()).or_default().note(id);
+            self.tasks.entry(kind.clone()).or_default().note(id.clone());
         }
     }
 }
 
-impl DirtyTasks {
-    fn note(&mut self, id: &TaskId) {
-        if self.ids.len() >= self.room {
-            // While nothing can be written, the same tasks are noted again and again.
-            self.ids.sort_unstable();
-            self.ids.dedup();
-            self.room = (4 * self.ids.len()).max(1024);
+impl<K> Default for Noted<K> {
+    fn default() -> Self {
+        Self { keys: Vec::new(), room: 0 }
+    }
+}
+
+impl<K: Ord> Noted<K> {
+    fn note(&mut self, key: K) {
+        if self.keys.len() >= self.room {
+            // While nothing can be written, the same ones are noted again and again.
+            self.keys.sort_unstable();
+            self.keys.dedup();
+            self.room = (4 * self.keys.len()).max(1024);
         }
-        self.ids.push(id.clone());
+        self.keys.push(key);
     }
 
-    /// Notes tasks that were not noted before.
-    fn note_new(&mut self, new: &[(TaskId, Box<TaskMemory>)]) {
-        self.ids.reserve(new.len());
-        self.ids.extend(new.iter().map(|(id, _)| id.clone()));
-        self.room = self.room.max(2 * self.ids.len());
+    /// Notes those that were not noted before.
+    fn note_new(&mut self, new: impl ExactSizeIterator<Item = K>) {
+        self.keys.reserve(new.len());
+        self.keys.extend(new);
+        self.room = self.room.max(2 * self.keys.len());
     }
 
-    fn distinct(&self) -> Vec<TaskId> {
-        let mut ids = self.ids.clone();
-        ids.sort_unstable();
-        ids.dedup();
-        ids
+    fn distinct(&self) -> Vec<&K> {
+        let mut keys: Vec<&K> = self.keys.iter().collect();
+        keys.sort_unstable();
+        keys.dedup();
+        keys
     }
 }
 
 impl Changes {
-    /// Whether there is nothing to write.
+    /// Whether nothing changes.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.tasks.is_empty() && self.progress.is_empty() && self.rules.is_empty()
@@ -587,33 +593,61 @@ impl Memory {
 
     /// Takes over what `decide` wants remembered.
     pub fn absorb(&mut self, changes: Changes) {
-        for (subject, rule, _) in &changes.progress {
-            self.dirty.progress.insert((subject.clone(), rule.clone()));
+        for (kind, id, _) in &changes.tasks {
+            self.dirty.note(kind, id);
         }
+        let progress = changes.progress.iter();
+        self.dirty
+            .progress
+            .note_new(progress.map(|(subject, rule, _)| (subject.clone(), rule.clone())));
         for (rule, _) in &changes.rules {
             self.dirty.rules.insert(rule.clone());
         }
         self.restore(changes);
     }
 
-    /// What changed since the last call of [`Memory::saved`].
+    /// Whether something changed since the last call of [`Memory::saved`].
     #[must_use]
-    pub fn changes(&self) -> Changes {
-        let tasks = self.dirty.tasks.iter().flat_map(|(kind, tasks)| {
+    pub fn has_changed(&self) -> bool {
+        let Dirty { tasks, progress, rules } = &self.dirty;
+        !(tasks.is_empty() && progress.keys.is_empty() && rules.is_empty())
+    }
+
+    /// The tasks that changed since then, as they are now; `None` for one that is forgotten.
+    pub fn changed_tasks(&self) -> impl Iterator<Item = (&Kind, &TaskId, Option<&TaskMemory>)> {
+        self.dirty.tasks.iter().flat_map(|(kind, tasks)| {
             let mut memory = self.walk(kind);
-            tasks.distinct().into_iter().map(move |id| {
-                let task = memory.find(&id).cloned();
-                (kind.clone(), id, task)
-            })
-        });
-        let progress = |(subject, rule): &(Subject, RuleName)| {
-            (subject.clone(), rule.clone(), self.progress_of(subject, rule).cloned())
-        };
-        let rule = |rule: &RuleName| (rule.clone(), self.rules.get(rule).cloned());
+            tasks.distinct().into_iter().map(move |id| (kind, id, memory.find(id)))
+        })
+    }
+
+    /// The same of rules' progress with tasks.
+    pub fn changed_progress(
+        &self,
+    ) -> impl Iterator<Item = (&Subject, &RuleName, Option<&Progress>)> {
+        let distinct = self.dirty.progress.distinct().into_iter();
+        distinct.map(|(subject, rule)| (subject, rule, self.progress_of(subject, rule)))
+    }
+
+    /// The same of rules.
+    pub fn changed_rules(&self) -> impl Iterator<Item = (&RuleName, Option<&RuleMemory>)> {
+        self.dirty.rules.iter().map(|rule| (rule, self.rules.get(rule)))
+    }
+
+    /// All of that in one.
+    #[cfg(test)]
+    pub(crate) fn changes(&self) -> Changes {
+        let tasks = self.changed_tasks();
+        let progress = self.changed_progress();
+        let rules = self.changed_rules();
         Changes {
-            tasks: tasks.collect(),
-            progress: self.dirty.progress.iter().map(progress).collect(),
-            rules: self.dirty.rules.iter().map(rule).collect(),
+            tasks: tasks
+                .map(|(kind, id, task)| (kind.clone(), id.clone(), task.cloned()))
+                .collect(),
+            progress: progress
+                .map(|(subject, rule, one)| (subject.clone(), rule.clone(), one.cloned()))
+                .collect(),
+            rules: rules.map(|(rule, memory)| (rule.clone(), memory.cloned())).collect(),
         }
     }
 
@@ -657,7 +691,7 @@ impl Memory {
 
     /// The same, to be changed; made if there is none.
     pub fn progress_mut(&mut self, subject: &Subject, rule: &RuleName) -> &mut Progress {
-        self.dirty.progress.insert((subject.clone(), rule.clone()));
+        self.dirty.progress.note((subject.clone(), rule.clone()));
         self.progress.entry(subject.clone()).or_default().entry(rule.clone()).or_default()
     }
 
@@ -670,7 +704,7 @@ impl Memory {
     fn forget_progress(&mut self, subject: &Subject) {
         if let Some(rules) = self.progress.remove(subject) {
             for rule in rules.into_keys() {
-                self.dirty.progress.insert((subject.clone(), rule));
+                self.dirty.progress.note((subject.clone(), rule));
             }
         }
     }
@@ -912,7 +946,7 @@ impl Memory {
                     changed |= change(moment);
                 }
                 if changed {
-                    self.dirty.progress.insert((subject.clone(), rule.clone()));
+                    self.dirty.progress.note((subject.clone(), rule.clone()));
                 }
             }
         }
@@ -1026,7 +1060,8 @@ impl Memory {
             }
         }
         if !new.is_empty() {
-            self.dirty.tasks.entry(look.kind.clone()).or_default().note_new(&new);
+            let ids = new.iter().map(|(id, _)| id.clone());
+            self.dirty.tasks.entry(look.kind.clone()).or_default().note_new(ids);
         }
         put_all(self.tasks.entry(look.kind.clone()).or_default(), new);
     }

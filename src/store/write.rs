@@ -1,5 +1,6 @@
 //! Writing: one thread has the connection, and commits all that waits for it together.
 
+use std::borrow::Borrow;
 use std::fmt;
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -20,7 +21,7 @@ use super::read::Reader;
 use super::{observe, queue};
 use crate::ambient::{fault_point, monotonic};
 use crate::engine::audit::{AuditRow, IntentId, Outcome, Trouble};
-use crate::engine::memory::Changes;
+use crate::engine::memory::Memory;
 use crate::engine::observe::{Look, QueueSample};
 use crate::engine::task::{Kind, RuleName, ServerName, TaskId};
 
@@ -35,8 +36,9 @@ const REST: Duration = Duration::from_millis(20);
 pub struct WriteBatch {
     /// The server it is about.
     pub server: ServerName,
-    /// What changed in its memory.
-    pub changes: Changes,
+    /// The memory of it: what changed there is written. Shared, not copied, since a first look changes
+    /// all of it.
+    pub memory: Option<Arc<Memory>>,
     /// New audit rows, with numbers from [`Store::next_intent_id`]. Times are kept to the
     /// microsecond.
     pub new_rows: Vec<AuditRow>,
@@ -59,7 +61,7 @@ impl WriteBatch {
     pub fn new(server: ServerName) -> Self {
         Self {
             server,
-            changes: Changes::default(),
+            memory: None,
             new_rows: Vec::new(),
             outcomes: Vec::new(),
             server_state: None,
@@ -72,7 +74,7 @@ impl WriteBatch {
     /// Whether there is nothing to write.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.changes.is_empty()
+        self.memory.as_ref().is_none_or(|memory| !memory.has_changed())
             && self.new_rows.is_empty()
             && self.outcomes.is_empty()
             && self.server_state.is_none()
@@ -98,7 +100,7 @@ struct Inner {
 }
 
 enum Request {
-    Write { batch: Box<WriteBatch>, reply: Reply<()> },
+    Write { batch: Arc<WriteBatch>, reply: Reply<()> },
     Prune { keep: Keep, reply: Reply<Pruned> },
 }
 
@@ -147,17 +149,19 @@ impl Store {
     }
 
     /// Writes a batch down. When this returns `Ok`, the batch is on the disk and outlives a power
-    /// cut. The batch is written also when the caller stops waiting.
+    /// cut. The batch is written also when the caller stops waiting. When the answer is there, nothing
+    /// of it is held any more.
     ///
     /// # Errors
     /// [`StoreError`]; then nothing of the batch is stored, and it may be written again once the
     /// cause is gone. (With [`StoreError::Moved`] it may be stored, in a file that is lost unless it
     /// is put back.)
-    pub async fn write(&self, batch: WriteBatch) -> Result<(), StoreError> {
+    pub async fn write(&self, batch: impl Into<Arc<WriteBatch>>) -> Result<(), StoreError> {
+        let batch = batch.into();
         if batch.is_empty() {
             return Ok(());
         }
-        self.ask(|reply| Request::Write { batch: Box::new(batch), reply }).await
+        self.ask(|reply| Request::Write { batch, reply }).await
     }
 
     /// Takes old rows away, and gives the room back that they leave. It is done in small steps
@@ -238,7 +242,7 @@ impl Writer {
             for request in std::iter::once(first).chain(waiting.try_iter()).take(GROUP) {
                 match request {
                     Request::Write { batch, reply } => {
-                        batches.push(*batch);
+                        batches.push(batch);
                         replies.push(reply);
                     }
                     Request::Prune { keep, reply } => {
@@ -250,7 +254,9 @@ impl Writer {
             if batches.is_empty() {
                 continue;
             }
-            for (reply, result) in replies.into_iter().zip(self.commit(&batches)) {
+            let results = self.commit(&batches);
+            drop(batches);
+            for (reply, result) in replies.into_iter().zip(results) {
                 // Who stopped waiting needs no answer.
                 let _ = reply.send(result);
             }
@@ -279,7 +285,10 @@ impl Writer {
     }
 
     /// Writes batches in one commit, and tells for each whether it is on the disk.
-    pub(super) fn commit(&mut self, batches: &[WriteBatch]) -> Vec<Result<(), StoreError>> {
+    pub(super) fn commit(
+        &mut self,
+        batches: &[impl Borrow<WriteBatch>],
+    ) -> Vec<Result<(), StoreError>> {
         match self.transact(batches) {
             Ok(results) => results
                 .into_iter()
@@ -290,7 +299,10 @@ impl Writer {
     }
 
     /// The outer error is about all of them.
-    fn transact(&mut self, batches: &[WriteBatch]) -> Result<Vec<Result<(), Cause>>, Cause> {
+    fn transact(
+        &mut self,
+        batches: &[impl Borrow<WriteBatch>],
+    ) -> Result<Vec<Result<(), Cause>>, Cause> {
         self.files.check()?;
         fault_point("before a write");
         let mut transaction =
@@ -298,7 +310,7 @@ impl Writer {
         let mut results = Vec::with_capacity(batches.len());
         for batch in batches {
             let savepoint = transaction.savepoint()?;
-            match apply(&savepoint, batch) {
+            match apply(&savepoint, batch.borrow()) {
                 Ok(()) => {
                     savepoint.commit()?;
                     results.push(Ok(()));
@@ -357,15 +369,17 @@ fn apply(connection: &Connection, batch: &WriteBatch) -> Result<(), Cause> {
             return Err(Cause::NoIntent(*id));
         }
     }
-    for (kind, id, task) in &batch.changes.tasks {
-        TASK.set(connection, &[server, kind.as_str(), id.as_str()], task.as_ref())?;
-    }
-    for (subject, rule, progress) in &batch.changes.progress {
-        let subject = serde_json::to_string(subject)?;
-        PROGRESS.set(connection, &[server, &subject, rule.as_str()], progress.as_ref())?;
-    }
-    for (rule, memory) in &batch.changes.rules {
-        RULE.set(connection, &[server, rule.as_str()], memory.as_ref())?;
+    if let Some(memory) = &batch.memory {
+        for (kind, id, task) in memory.changed_tasks() {
+            TASK.set(connection, &[server, kind.as_str(), id.as_str()], task)?;
+        }
+        for (subject, rule, progress) in memory.changed_progress() {
+            let subject = serde_json::to_string(subject)?;
+            PROGRESS.set(connection, &[server, &subject, rule.as_str()], progress)?;
+        }
+        for (rule, memory) in memory.changed_rules() {
+            RULE.set(connection, &[server, rule.as_str()], memory)?;
+        }
     }
     if let Some(state) = &batch.server_state {
         SERVER.set(connection, &[server], Some(state))?;
