@@ -7,7 +7,7 @@ use jiff::Timestamp;
 
 use crate::engine::breaker::Breaker;
 use crate::engine::decide::Decision;
-use crate::engine::memory::{Memory, Snapshot};
+use crate::engine::memory::{Memory, RulesProgress, Snapshot};
 use crate::engine::observe::QueueCounts;
 use crate::engine::rule::RuleSet;
 use crate::engine::task::{Kind, RuleName, TaskId};
@@ -32,7 +32,7 @@ pub(super) fn rules(
     decision: Option<&Decision>,
 ) -> Vec<RuleStatus> {
     let mut dead: HashMap<&RuleName, usize> = HashMap::new();
-    for (rule, progress) in memory.progress.values().flatten() {
+    for (rule, progress) in memory.progress.values().flat_map(RulesProgress::iter) {
         if progress.gave_up.as_ref().is_some_and(|gave_up| !gave_up.dropped) {
             *dead.entry(rule).or_default() += 1;
         }

@@ -16,8 +16,8 @@ use super::breaker::{Breaker, BreakerKey, BreakerSettings, CanaryState, Verdict}
 use super::class::Class;
 use super::listing::{Listing, Step};
 use super::memory::{
-    Changes, GaveUp, KindProgress, Memory, Noticed, Progress, RuleMemory, Snapshot, Subject,
-    TaskMemory,
+    Changes, GaveUp, KindProgress, Memory, Noticed, Progress, Remembered, RuleMemory,
+    RulesProgress, Snapshot, Subject, TaskMemory,
 };
 use super::moment::Moment;
 use super::predicate::{Side, SpanField, Test, View, error_of, format_duration, span_since};
@@ -353,7 +353,7 @@ struct Candidate<'a> {
     kind: &'a Kind,
     task: &'a Task,
     due: Timestamp,
-    remembered: Option<&'a TaskMemory>,
+    remembered: Remembered<'a>,
     /// Its claims, by their places among all.
     claims: Range<usize>,
     alike: Arc<Alike>,
@@ -362,7 +362,7 @@ struct Candidate<'a> {
 impl Candidate<'_> {
     /// Since when the task is as it is.
     fn since(&self, now: Timestamp) -> Timestamp {
-        self.remembered.map_or(now, |memory| memory.state_since.get())
+        self.remembered.task.map_or(now, |memory| memory.state_since.get())
     }
 }
 
@@ -447,7 +447,7 @@ impl<'a> Evaluation<'a> {
         self.advance_breakers();
         let mut candidates = Vec::new();
         for (kind, task) in part {
-            let remembered = self.memory.task(kind, &task.id);
+            let remembered = self.memory.walk(kind).find(&task.id);
             candidates.extend(self.look(kind, task, remembered, None));
         }
         self.weigh_all(candidates, None, None);
@@ -474,7 +474,7 @@ impl<'a> Evaluation<'a> {
                 }
                 let remembered = memory.find(&task.id);
                 candidates.extend(self.look(kind, task, remembered, None));
-                let known = remembered.filter(|_| !self.concerned);
+                let known = remembered.task.filter(|_| !self.concerned);
                 *until = known.map_or(AWAKE, |known| wake(&spans, task.state, known, now).into());
             }
         }
@@ -577,22 +577,22 @@ impl<'a> Evaluation<'a> {
         &mut self,
         kind: &'a Kind,
         task: &'a Task,
-        remembered: Option<&'a TaskMemory>,
+        remembered: Remembered<'a>,
         mut trace: Option<&mut TaskTrace>,
     ) -> Option<Candidate<'a>> {
         let blank;
-        let known = if let Some(remembered) = remembered {
+        let known = if let Some(remembered) = remembered.task {
             remembered
         } else {
             blank = TaskMemory { state: task.state, ..self.blank.clone() };
             &blank
         };
-        let error = error_of(task, remembered);
+        let error = error_of(task, remembered.task);
         let alike = self.alikes.of(kind, task.state, error);
         let view = self.view(kind, task, known).sharing(&alike.of_error);
         let settled = alike.takers.get_or_init(|| self.takers(error, &view));
         let mut takers = Cow::Borrowed(&**settled);
-        let gave_up = self.runs_that_gave_up(kind, task);
+        let gave_up = self.runs_that_gave_up(kind, task, remembered);
         let mut concerned = known.pending.is_some() || !gave_up.is_empty();
         let whole = trace.is_some() && !self.brief;
         if whole {
@@ -619,7 +619,7 @@ impl<'a> Evaluation<'a> {
                 continue;
             }
             let subject = subject(rule, kind, task);
-            let progress = self.progress_of(&subject, &rule.name);
+            let progress = self.progress_of(&subject, &rule.name, remembered);
             let attempts = progress.map_or(0, |progress| progress.attempts);
             if late {
                 if let Some(trace) = trace.as_deref_mut() {
@@ -689,7 +689,7 @@ impl<'a> Evaluation<'a> {
             } else {
                 let due = self.due(rule, &view, &subject, progress);
                 let unsent = progress.is_some_and(|progress| progress.unsent.is_some());
-                self.feed_breaker(index, &view, attempts);
+                self.feed_breaker(index, &view, attempts, remembered);
                 let run = &mut self.runs[index];
                 if rule.action.is_whole_kind() {
                     let at_firing = run.is_about(view.memory.state_since.get());
@@ -744,32 +744,39 @@ impl<'a> Evaluation<'a> {
     }
 
     /// The rules that have let go of a task, or of its name.
-    fn runs_that_gave_up(&self, kind: &Kind, task: &Task) -> Vec<usize> {
+    fn runs_that_gave_up(&self, kind: &Kind, task: &Task, own: Remembered<'_>) -> Vec<usize> {
         let mut runs = Vec::new();
-        let mut note = |subject: &Subject| {
-            let rules = self.memory.progress.get(subject).into_iter().flatten();
+        let mut note = |rules: Option<&RulesProgress>| {
+            let rules = rules.into_iter().flat_map(RulesProgress::iter);
             let gave_up = rules.filter(|(_, progress)| progress.gave_up.is_some());
             runs.extend(gave_up.filter_map(|(rule, _)| self.runs_by_name.get(rule)));
         };
-        if !self.memory.progress.is_empty() {
-            note(&Subject::Task(kind.clone(), task.id.clone()));
-        }
+        note(own.progress);
         if self.counts_names {
             let name = Subject::Name(kind.clone(), task.name.identity());
-            note(&name);
+            note(self.memory.progress.get(&name));
             runs.extend(self.names_given_up.get(&name).into_iter().flatten());
         }
         runs
     }
 
-    fn progress_of(&self, subject: &Subject, rule: &RuleName) -> Option<&Progress> {
+    /// How far a rule has come with a subject of a task.
+    fn progress_of<'s>(
+        &'s self,
+        subject: &Subject,
+        rule: &RuleName,
+        own: Remembered<'s>,
+    ) -> Option<&'s Progress> {
         // What this evaluation wrote comes before what was remembered.
         if !self.progress.is_empty()
             && let Some(progress) = self.progress.get(&(subject.clone(), rule.clone()))
         {
             return Some(progress);
         }
-        self.memory.progress_of(subject, rule)
+        match subject {
+            Subject::Task(..) => own.progress?.get(rule),
+            Subject::Name(..) => self.memory.progress_of(subject, rule),
+        }
     }
 
     /// Why a rule lets go of a task it could take, if it does.
@@ -797,7 +804,8 @@ impl<'a> Evaluation<'a> {
         }
         let limit = rule.give_up_after?;
         let seen = view.memory.first_failed_at.map(Moment::get);
-        let first = match (progress.and_then(|p| p.first_failure), seen) {
+        let ours = progress.and_then(|progress| progress.first_failure).map(Moment::get);
+        let first = match (ours, seen) {
             (Some(ours), Some(seen)) => ours.min(seen),
             (ours, seen) => ours.or(seen)?,
         };
@@ -830,7 +838,8 @@ impl<'a> Evaluation<'a> {
     ) -> (Timestamp, bool) {
         let now = self.tick.now;
         let Some(progress) = progress else { return (now, false) };
-        let tried = progress.last_action.max(progress.unsent).filter(|at| *at >= gave_up.at);
+        let tried = progress.last_action.max(progress.unsent).map(Moment::get);
+        let tried = tried.filter(|at| *at >= gave_up.at);
         let due = tried.and_then(|at| at.min(now).checked_add(rule.backoff.wait(0, 0.0)).ok());
         (due.unwrap_or(now), progress.unsent.is_some())
     }
@@ -889,23 +898,22 @@ impl<'a> Evaluation<'a> {
         let attempts = progress.map_or(0, |progress| progress.attempts);
         let refused = progress.map_or(0, |progress| progress.ineffective);
         // A moment that lies ahead, by a clock that was set back, is worth no more than now.
-        let last = progress.and_then(|progress| progress.last_action).map(|at| at.min(now));
+        let past = |at: Option<Moment>| at.map(|at| at.get().min(now));
+        let last = past(progress.and_then(|progress| progress.last_action));
+        let unsent = past(progress.and_then(|progress| progress.unsent));
         let (from, tries) = match rule.action.effect() {
             Effect::Retry => {
                 let failed = view.memory.failed_at.unwrap_or(view.memory.state_since);
                 let failed = failed.get().min(now);
                 (last.map_or(failed, |last| last.max(failed)), attempts.max(refused))
             }
-            Effect::Cancel | Effect::Remove => {
-                let unsent = progress.and_then(|progress| progress.unsent);
-                match (last, unsent) {
-                    (Some(last), _) => (last, attempts.max(refused).saturating_sub(1)),
-                    (None, Some(unsent)) => (unsent.min(now), 0),
-                    (None, None) => {
-                        return progress.and_then(Progress::redriven).map_or(now, |at| at.max(now));
-                    }
+            Effect::Cancel | Effect::Remove => match (last, unsent) {
+                (Some(last), _) => (last, attempts.max(refused).saturating_sub(1)),
+                (None, Some(unsent)) => (unsent, 0),
+                (None, None) => {
+                    return progress.and_then(Progress::redriven).map_or(now, |at| at.max(now));
                 }
-            }
+            },
             Effect::None => return now,
         };
         let id = match subject {
@@ -922,14 +930,19 @@ impl<'a> Evaluation<'a> {
         }
         let due = from.checked_add(wait).unwrap_or(Timestamp::MAX);
         // What was not sent is no attempt, and costs no more than the first wait.
-        let unsent = progress.and_then(|progress| progress.unsent).and_then(|at| {
-            at.min(now).checked_add(rule.backoff.wait(0, draw(self.tick.seed, &parts))).ok()
-        });
+        let unsent = unsent
+            .and_then(|at| at.checked_add(rule.backoff.wait(0, draw(self.tick.seed, &parts))).ok());
         due.max(unsent.unwrap_or(due)).max(progress.and_then(Progress::redriven).unwrap_or(due))
     }
 
     /// Tells the rule's breaker of a failure it has not heard of.
-    fn feed_breaker(&mut self, index: usize, view: &View<'_>, attempts: u32) {
+    fn feed_breaker(
+        &mut self,
+        index: usize,
+        view: &View<'_>,
+        attempts: u32,
+        remembered: Remembered<'_>,
+    ) {
         let rule = self.runs[index].rule;
         let Some(settings) = &rule.breaker else { return };
         let now = self.tick.now;
@@ -942,8 +955,8 @@ impl<'a> Evaluation<'a> {
         }
         // Each task's failure counts once, also where tasks of a name share their attempts.
         let own = Subject::Task(view.kind.clone(), view.task.id.clone());
-        let progress = self.progress_of(&own, &rule.name);
-        if progress.is_some_and(|progress| progress.breaker_counted == Some(failed_at)) {
+        let progress = self.progress_of(&own, &rule.name, remembered);
+        if progress.is_some_and(|progress| progress.breaker_counted == Some(failed_at.into())) {
             return;
         }
         let retried = attempts > 0;
@@ -951,7 +964,7 @@ impl<'a> Evaluation<'a> {
             && let Some(key) = breaker_key(settings, view)
         {
             let mut progress = progress.cloned().unwrap_or_default();
-            progress.breaker_counted = Some(failed_at);
+            progress.breaker_counted = Some(failed_at.into());
             self.progress.insert((own, rule.name.clone()), progress);
             let run = &mut self.runs[index];
             let breaker = run.memory.breakers.entry(key.clone()).or_default();
@@ -987,6 +1000,7 @@ impl<'a> Evaluation<'a> {
             let subject = subject(self.runs[claim.run].rule, candidate.kind, candidate.task);
             let pending = candidate
                 .remembered
+                .task
                 .and_then(|task| task.pending.as_ref())
                 .map(|pending| pending.at)
                 .or_else(|| self.name_pending(&subject, self.runs[claim.run].rule));
@@ -1002,10 +1016,10 @@ impl<'a> Evaluation<'a> {
             let run = &self.runs[claim.run];
             let state = Noticed {
                 state: candidate.task.state,
-                since: candidate.since(now),
+                since: candidate.since(now).into(),
                 dry_run: run.mode == Mode::DryRun,
             };
-            let progress = self.progress_of(&own, &run.rule.name);
+            let progress = self.progress_of(&own, &run.rule.name, candidate.remembered);
             let fresh = progress.and_then(|progress| progress.noticed.as_ref()) != Some(&state);
             if notify && !fresh {
                 gates.push(Gate::Noticed);
@@ -1032,7 +1046,7 @@ impl<'a> Evaluation<'a> {
             let mode = run.mode;
             let live = mode == Mode::Live;
             if fresh && (notify || mode == Mode::DryRun) {
-                let progress = self.progress_of(&own, &run.rule.name).cloned().unwrap_or_default();
+                let progress = progress.cloned().unwrap_or_default();
                 let noticed = Progress { noticed: Some(state), ..progress };
                 self.progress.insert((own.clone(), run.rule.name.clone()), noticed);
             }
@@ -1187,7 +1201,8 @@ impl<'a> Evaluation<'a> {
                 None => format!("{state} for {ago}; attempt {}", claim.attempts + 1),
             },
             Effect::Cancel if state == State::Running => {
-                let stalled = candidate.remembered.map_or(now, |memory| memory.progress_at.get());
+                let stalled =
+                    candidate.remembered.task.map_or(now, |memory| memory.progress_at.get());
                 let stalled = Duration::try_from(now.duration_since(stalled)).unwrap_or_default();
                 let progress = candidate.task.progress;
                 format!("running for {ago}, at {progress}% for {}", format_duration(stalled))
@@ -1356,7 +1371,7 @@ impl<'a> Evaluation<'a> {
     }
 
     fn view_of<'v>(&'v self, candidate: &'v Candidate<'a>) -> View<'v> {
-        let memory = candidate.remembered.unwrap_or(&self.blank);
+        let memory = candidate.remembered.task.unwrap_or(&self.blank);
         let view = self.view(candidate.kind, candidate.task, memory);
         view.sharing(&candidate.alike.of_error)
     }

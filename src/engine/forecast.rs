@@ -152,7 +152,10 @@ fn gives_up_at(
 ) -> Option<Timestamp> {
     let limit = SignedDuration::try_from(rule.give_up_after?).ok()?;
     let subject = super::memory::Subject::Task(trace.kind.clone(), trace.id.clone());
-    let ours = memory.progress_of(&subject, &rule.name).and_then(|ours| ours.first_failure);
+    let ours = memory
+        .progress_of(&subject, &rule.name)
+        .and_then(|ours| ours.first_failure)
+        .map(Moment::get);
     let first = match (ours, first_failed) {
         (Some(ours), Some(seen)) => ours.min(seen),
         (ours, seen) => ours.or(seen)?,

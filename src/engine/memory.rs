@@ -8,7 +8,6 @@ use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet, btree_map};
 use std::sync::Arc;
 
-use foldhash::{HashMap, HashMapExt as _};
 use jiff::{SignedDuration, Timestamp};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -40,8 +39,10 @@ pub struct Snapshot {
 /// What is remembered of the tasks of a kind.
 pub type RememberedTasks = BTreeMap<TaskId, Box<TaskMemory>>;
 
-/// How far each rule has come with a task. Each lies in a place of its own, since a map of one has room for eleven.
-pub type RulesProgress = BTreeMap<RuleName, Box<Progress>>;
+/// How far rules have come with a task, by their names. Few have dealt with one, so it is a list, in just the
+/// room that it needs.
+#[derive(Clone, Debug, Default)]
+pub struct RulesProgress(Vec<(RuleName, Progress)>);
 
 /// What is remembered of one server.
 #[derive(Clone, Debug)]
@@ -52,7 +53,7 @@ pub struct Memory {
     /// without moving them all.
     pub tasks: BTreeMap<Kind, RememberedTasks>,
     /// How far each rule has come with each task it dealt with.
-    pub progress: HashMap<Subject, RulesProgress>,
+    pub progress: BTreeMap<Subject, RulesProgress>,
     /// What is remembered of each rule.
     pub rules: BTreeMap<RuleName, RuleMemory>,
     /// When each kind was last read whole by this process; not stored.
@@ -264,33 +265,33 @@ pub struct Progress {
     pub attempts: u32,
     /// The first failure that the rule dealt with.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub first_failure: Option<Timestamp>,
+    pub first_failure: Option<Moment>,
     /// When the last action that was, or may have been, sent was written down.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub last_action: Option<Timestamp>,
+    pub last_action: Option<Moment>,
     /// When an action was written down that then was not sent, or did not reach the server. It
     /// costs the rule's first wait, not the one that the attempts have grown it to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub unsent: Option<Timestamp>,
+    pub unsent: Option<Moment>,
     /// Actions in a row that did not take or were refused.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub ineffective: u32,
     /// Why the last of them did not take.
-    #[serde(default, skip_serializing_if = "String::is_empty")]
-    pub ineffective_why: String,
+    #[serde(default, skip_serializing_if = "str::is_empty")]
+    pub ineffective_why: Box<str>,
     /// Set when the rule has let go of the task. Few rules have, and it is half of all else.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gave_up: Option<Box<GaveUp>>,
     /// Set when a person has had the rule try the task anew after it had let go.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub redrive: Option<Redrive>,
+    pub redrive: Option<Box<Redrive>>,
     /// The look at the task that a `notify` or a dry run has spoken of, so that it speaks once.
     /// Always kept under the task's own subject, since two tasks of a name are two things to tell.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub noticed: Option<Noticed>,
     /// The failure the breaker has counted; kept under the task's own subject too.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub breaker_counted: Option<Timestamp>,
+    pub breaker_counted: Option<Moment>,
 }
 
 /// The state and moment that a `notify` or a dry run has spoken of.
@@ -299,7 +300,7 @@ pub struct Noticed {
     /// The state.
     pub state: State,
     /// Since when the task was in it.
-    pub since: Timestamp,
+    pub since: Moment,
     /// Whether a dry run spoke, which counts nothing as done once the rule is live.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub dry_run: bool,
@@ -549,7 +550,7 @@ impl Memory {
         Self {
             server,
             tasks: BTreeMap::new(),
-            progress: HashMap::new(),
+            progress: BTreeMap::new(),
             rules: BTreeMap::new(),
             looked: BTreeMap::new(),
             lists: BTreeMap::new(),
@@ -576,13 +577,23 @@ impl Memory {
         for (kind, tasks) in put {
             put_all(self.tasks.entry(kind).or_default(), tasks);
         }
-        for (subject, rule, progress) in changes.progress {
-            let rules = self.progress.entry(subject).or_default();
-            match progress {
-                Some(progress) => rules.insert(rule, Box::new(progress)),
-                None => rules.remove(&rule),
-            };
+        let mut progress = changes.progress;
+        // Those of one subject come together.
+        progress.sort_by(|a, b| a.0.cmp(&b.0));
+        let mut new: Vec<(Subject, RulesProgress)> = Vec::new();
+        for (subject, rule, progress) in progress {
+            let known = self.progress.get_mut(&subject);
+            let last = new.last_mut().filter(|(last, _)| *last == subject).map(|(_, rules)| rules);
+            match (known.or(last), progress) {
+                (Some(rules), Some(progress)) => *rules.get_mut(&rule) = progress,
+                (Some(rules), None) => rules.remove(&rule),
+                (None, Some(progress)) => {
+                    new.push((subject, RulesProgress(vec![(rule, progress)])));
+                }
+                (None, None) => {}
+            }
         }
+        put_all(&mut self.progress, new);
         for (rule, memory) in changes.rules {
             match memory {
                 Some(memory) => self.rules.insert(rule, memory),
@@ -616,8 +627,9 @@ impl Memory {
     /// The tasks that changed since then, as they are now; `None` for one that is forgotten.
     pub fn changed_tasks(&self) -> impl Iterator<Item = (&Kind, &TaskId, Option<&TaskMemory>)> {
         self.dirty.tasks.iter().flat_map(|(kind, tasks)| {
-            let mut memory = self.walk(kind);
-            tasks.distinct().into_iter().map(move |id| (kind, id, memory.find(id)))
+            let mut memory = Cursor::new(self.tasks.get(kind));
+            let task = move |id| (kind, id, memory.find(id).map(Box::as_ref));
+            tasks.distinct().into_iter().map(task)
         })
     }
 
@@ -672,8 +684,9 @@ impl Memory {
     }
 
     /// What is remembered of the tasks of a kind, for whoever asks for them by id, one after the other.
-    pub(super) fn walk(&self, kind: &Kind) -> Walk<'_> {
-        Walk::new(self.tasks.get(kind))
+    pub(super) fn walk<'m>(&'m self, kind: &'m Kind) -> Walk<'m> {
+        let tasks = Cursor::new(self.tasks.get(kind));
+        Walk { kind, tasks, progress: Cursor::new(Some(&self.progress)) }
     }
 
     /// The same, to be changed.
@@ -686,13 +699,13 @@ impl Memory {
     /// How far a rule has come with a task.
     #[must_use]
     pub fn progress_of(&self, subject: &Subject, rule: &RuleName) -> Option<&Progress> {
-        self.progress.get(subject)?.get(rule).map(Box::as_ref)
+        self.progress.get(subject)?.get(rule)
     }
 
     /// The same, to be changed; made if there is none.
     pub fn progress_mut(&mut self, subject: &Subject, rule: &RuleName) -> &mut Progress {
         self.dirty.progress.note((subject.clone(), rule.clone()));
-        self.progress.entry(subject.clone()).or_default().entry(rule.clone()).or_default()
+        self.progress.entry(subject.clone()).or_default().get_mut(rule)
     }
 
     /// What is remembered of a rule, to be changed; made if there is none.
@@ -703,7 +716,7 @@ impl Memory {
 
     fn forget_progress(&mut self, subject: &Subject) {
         if let Some(rules) = self.progress.remove(subject) {
-            for rule in rules.into_keys() {
+            for (rule, _) in rules.0 {
                 self.dirty.progress.note((subject.clone(), rule));
             }
         }
@@ -918,9 +931,7 @@ impl Memory {
                     task.gone_since.as_mut(),
                 ];
                 for moment in moments.into_iter().flatten() {
-                    let mut wide = moment.get();
-                    changed |= change(&mut wide);
-                    *moment = wide.into();
+                    changed |= moment.change(&mut change);
                 }
                 if let Some(pending) = &mut task.pending {
                     changed |= change(&mut pending.at) | change(&mut pending.settles.from);
@@ -931,18 +942,23 @@ impl Memory {
             }
         }
         for (subject, rules) in &mut self.progress {
-            for (rule, progress) in rules {
+            for (rule, progress) in &mut rules.0 {
                 let mut changed = false;
                 let moments = [
                     progress.first_failure.as_mut(),
                     progress.last_action.as_mut(),
                     progress.unsent.as_mut(),
                     progress.breaker_counted.as_mut(),
-                    progress.gave_up.as_mut().map(|gave_up| &mut gave_up.at),
-                    progress.redrive.as_mut().map(|redrive| &mut redrive.at),
                     progress.noticed.as_mut().map(|noticed| &mut noticed.since),
                 ];
                 for moment in moments.into_iter().flatten() {
+                    changed |= moment.change(&mut change);
+                }
+                let rare = [
+                    progress.gave_up.as_mut().map(|gave_up| &mut gave_up.at),
+                    progress.redrive.as_mut().map(|redrive| &mut redrive.at),
+                ];
+                for moment in rare.into_iter().flatten() {
                     changed |= change(moment);
                 }
                 if changed {
@@ -1012,11 +1028,11 @@ impl Memory {
     /// What is remembered under a name goes once it is old and no task has the name any more.
     fn forget_old_names(&mut self, snapshot: &Snapshot, now: Timestamp) {
         let old = |rules: &RulesProgress| {
-            rules.values().all(|progress| {
-                let gave_up = progress.gave_up.as_ref().map(|gave_up| gave_up.at);
+            rules.iter().all(|(_, progress)| {
+                let gave_up = progress.gave_up.as_ref().map(|gave_up| gave_up.at.into());
                 let last = progress.last_action.max(progress.unsent).max(gave_up);
                 last.max(progress.first_failure)
-                    .is_none_or(|last| now.duration_since(last) > KEEP_GONE)
+                    .is_none_or(|last| now.duration_since(last.get()) > KEEP_GONE)
             })
         };
         let mut names: BTreeSet<(Kind, u64)> = self
@@ -1240,12 +1256,12 @@ impl Memory {
             self.count_attempt(&pending, now);
         }
         let progress = self.progress_mut(&pending.subject, &pending.rule);
-        progress.last_action = progress.last_action.max(Some(pending.at));
+        progress.last_action = progress.last_action.max(Some(pending.at.into()));
         match outcome {
             Outcome::Effective => progress.ineffective = 0,
             Outcome::Ineffective => {
                 progress.ineffective += 1;
-                progress.ineffective_why.clone_from(&detail);
+                progress.ineffective_why = detail.as_str().into();
             }
             _ => {}
         }
@@ -1260,13 +1276,13 @@ impl Memory {
             Subject::Name(..) => None,
         };
         let progress = self.progress_mut(&pending.subject, &pending.rule);
-        progress.last_action = Some(pending.at);
+        progress.last_action = Some(pending.at.into());
         progress.unsent = None;
         if progress.bid_farewell(pending.action) {
             return;
         }
         progress.attempts += 1;
-        progress.first_failure.get_or_insert(failed_at.unwrap_or(now));
+        progress.first_failure.get_or_insert(failed_at.unwrap_or(now).into());
     }
 
     fn judge_whole_kind(
@@ -1336,14 +1352,14 @@ impl Memory {
             Answer::Rejected(why) => {
                 let Some(pending) = task.pending.take() else { return };
                 let progress = self.progress_mut(&pending.subject, &pending.rule);
-                progress.last_action = Some(pending.at);
+                progress.last_action = Some(pending.at.into());
                 progress.bid_farewell(pending.action);
                 progress.ineffective += 1;
-                progress.ineffective_why = format!("the server refused: {why}");
+                progress.ineffective_why = format!("the server refused: {why}").into();
             }
             Answer::NotDone(_) | Answer::SkippedChanged(_) => {
                 let Some(pending) = task.pending.take() else { return };
-                self.progress_mut(&pending.subject, &pending.rule).unsent = Some(pending.at);
+                self.progress_mut(&pending.subject, &pending.rule).unsent = Some(pending.at.into());
             }
             Answer::Lost(_) => {}
         }
@@ -1425,12 +1441,43 @@ impl Memory {
     }
 }
 
+impl RulesProgress {
+    /// How far a rule has come.
+    #[must_use]
+    pub fn get(&self, rule: &RuleName) -> Option<&Progress> {
+        self.place(rule).ok().map(|place| &self.0[place].1)
+    }
+
+    /// How far each has come.
+    pub fn iter(&self) -> impl Iterator<Item = (&RuleName, &Progress)> {
+        self.0.iter().map(|(rule, progress)| (rule, progress))
+    }
+
+    /// The same of one, to be changed; made if there is none.
+    fn get_mut(&mut self, rule: &RuleName) -> &mut Progress {
+        let place = self.place(rule).unwrap_or_else(|place| {
+            self.0.reserve_exact(1);
+            self.0.insert(place, (rule.clone(), Progress::default()));
+            place
+        });
+        &mut self.0[place].1
+    }
+
+    fn remove(&mut self, rule: &RuleName) {
+        self.0.retain(|(known, _)| known != rule);
+    }
+
+    fn place(&self, rule: &RuleName) -> Result<usize, usize> {
+        self.0.binary_search_by(|(known, _)| known.cmp(rule))
+    }
+}
+
 impl Progress {
     /// From when on the rule may try the task anew, if a person has asked for that; `give_up_after`
     /// counts from then.
     #[must_use]
     pub fn redriven(&self) -> Option<Timestamp> {
-        let Redrive { at, after } = self.redrive.as_ref()?;
+        let Redrive { at, after } = self.redrive.as_deref()?;
         Some(at.checked_add(*after).unwrap_or(Timestamp::MAX))
     }
 
@@ -1443,45 +1490,72 @@ impl Progress {
     }
 }
 
-/// A walk through what is remembered of the tasks of a kind: the next one is near the last.
+/// What is remembered of a task.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Remembered<'m> {
+    /// Of itself.
+    pub(super) task: Option<&'m TaskMemory>,
+    /// How far rules have come with it.
+    pub(super) progress: Option<&'m RulesProgress>,
+}
+
+/// A walk through what is remembered of the tasks of a kind.
 pub(super) struct Walk<'m> {
-    tasks: Option<&'m RememberedTasks>,
-    range: Option<btree_map::Range<'m, TaskId, Box<TaskMemory>>>,
-    at: Option<(&'m TaskId, &'m TaskMemory)>,
+    kind: &'m Kind,
+    tasks: Cursor<'m, TaskId, Box<TaskMemory>>,
+    progress: Cursor<'m, Subject, RulesProgress>,
 }
 
 impl<'m> Walk<'m> {
-    /// Steps after which to look for a task from the start is quicker.
+    /// What is remembered of a task.
+    pub(super) fn find(&mut self, id: &TaskId) -> Remembered<'m> {
+        let progress = self.progress.map.filter(|map| !map.is_empty());
+        let subject = progress.map(|_| Subject::Task(self.kind.clone(), id.clone()));
+        Remembered {
+            task: self.tasks.find(id).map(Box::as_ref),
+            progress: subject.and_then(|subject| self.progress.find(&subject)),
+        }
+    }
+}
+
+/// Finds what stands in a map under keys of which the next is near the last.
+struct Cursor<'m, K, V> {
+    map: Option<&'m BTreeMap<K, V>>,
+    range: Option<btree_map::Range<'m, K, V>>,
+    at: Option<(&'m K, &'m V)>,
+}
+
+impl<'m, K: Ord, V> Cursor<'m, K, V> {
+    /// Steps after which to look for a key from the start is quicker.
     const STEPS: usize = 16;
 
-    fn new(tasks: Option<&'m RememberedTasks>) -> Self {
-        Self { tasks, range: None, at: None }
+    fn new(map: Option<&'m BTreeMap<K, V>>) -> Self {
+        Self { map, range: None, at: None }
     }
 
-    /// What is remembered of a task.
-    pub(super) fn find(&mut self, id: &TaskId) -> Option<&'m TaskMemory> {
-        if let (Some(range), Some((mut known, mut task))) = (&mut self.range, self.at) {
+    fn find(&mut self, key: &K) -> Option<&'m V> {
+        if let (Some(range), Some((mut known, mut value))) = (&mut self.range, self.at) {
             for _ in 0..Self::STEPS {
-                match known.cmp(id) {
+                match known.cmp(key) {
                     Ordering::Less => {
                         let Some(next) = range.next() else {
                             self.at = None;
                             return None;
                         };
-                        (known, task) = (next.0, next.1.as_ref());
+                        (known, value) = next;
                     }
                     Ordering::Equal => {
-                        self.at = Some((known, task));
-                        return Some(task);
+                        self.at = Some((known, value));
+                        return Some(value);
                     }
                     Ordering::Greater => break,
                 }
             }
         }
-        let mut range = self.tasks?.range::<TaskId, _>(id..);
-        self.at = range.next().map(|(known, task)| (known, task.as_ref()));
+        let mut range = self.map?.range::<K, _>(key..);
+        self.at = range.next();
         self.range = Some(range);
-        self.at.filter(|(known, _)| *known == id).map(|(_, task)| task)
+        self.at.filter(|(known, _)| *known == key).map(|(_, value)| value)
     }
 }
 
@@ -1527,12 +1601,12 @@ const KEEP_GONE: SignedDuration = SignedDuration::from_hours(7 * 24);
 /// down whenever it is quiet, so only the latest can come back; and thousands may come and go in a day.
 const MOST_GONE: usize = 20_000;
 
-/// Puts many tasks in. One by one they would come to the same, and lie in twice the room.
-fn put_all(tasks: &mut RememberedTasks, new: Vec<(TaskId, Box<TaskMemory>)>) {
-    if new.len() > tasks.len() / 8 {
-        tasks.append(&mut new.into_iter().collect());
+/// Puts many entries in. One by one they would come to the same, and lie in twice the room.
+fn put_all<K: Ord, V>(map: &mut BTreeMap<K, V>, new: Vec<(K, V)>) {
+    if new.len() > map.len() / 8 {
+        map.append(&mut new.into_iter().collect());
     } else {
-        tasks.extend(new);
+        map.extend(new);
     }
 }
 

@@ -28,6 +28,14 @@ impl Moment {
         Self(NonZeroI64::new(nanoseconds).unwrap_or(NonZeroI64::from(NonZeroU8::MIN)))
     }
 
+    /// Has it changed as a [`Timestamp`]; hands on what `change` tells.
+    pub fn change<T>(&mut self, change: impl FnOnce(&mut Timestamp) -> T) -> T {
+        let mut wide = self.get();
+        let told = change(&mut wide);
+        *self = wide.into();
+        told
+    }
+
     /// So much earlier; `None` if that has no place here.
     #[must_use]
     pub fn back(self, by: SignedDuration) -> Option<Self> {

@@ -165,7 +165,7 @@ impl Memory {
     pub fn dead_letters(&self) -> Vec<DeadLetter> {
         let mut letters = Vec::new();
         for (subject, rules) in &self.progress {
-            for (rule, progress) in rules {
+            for (rule, progress) in rules.iter() {
                 let Some(gave_up) = progress.gave_up.as_ref().filter(|gave_up| !gave_up.dropped)
                 else {
                     continue;
@@ -222,10 +222,10 @@ impl Memory {
                     let progress = self.progress_mut(&letter.subject, &letter.rule);
                     progress.attempts = 0;
                     progress.ineffective = 0;
-                    progress.ineffective_why.clear();
+                    progress.ineffective_why = Box::default();
                     progress.first_failure = None;
                     progress.gave_up = None;
-                    progress.redrive = Some(Redrive { at: now, after });
+                    progress.redrive = Some(Box::new(Redrive { at: now, after }));
                     after = after.checked_add(*every).unwrap_or(SignedDuration::MAX);
                     let reason = format!("given up before: {}", letter.reason);
                     let rule = letter.rule.clone();

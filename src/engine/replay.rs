@@ -396,7 +396,7 @@ impl<'r> Replay<'r> {
                 let ours = self.memory.progress_of(&subject, &rule.name);
                 let ours = ours.and_then(|progress| progress.first_failure);
                 moments.extend(task.first_failed_at.map(|from| (from.get(), limit)));
-                moments.extend(ours.map(|from| (from, limit)));
+                moments.extend(ours.map(|from| (from.get(), limit)));
             }
         }
         for (from, length) in moments {

@@ -110,11 +110,11 @@ fn task(failed: i64) -> TaskMemory {
 fn progress() -> Progress {
     Progress {
         attempts: 3,
-        first_failure: Some(at(1)),
-        last_action: Some(at(2)),
-        unsent: Some(at(6)),
+        first_failure: Some(at(1).into()),
+        last_action: Some(at(2).into()),
+        unsent: Some(at(6).into()),
         ineffective: 1,
-        ineffective_why: "the task stayed as it was".to_owned(),
+        ineffective_why: "the task stayed as it was".into(),
         gave_up: Some(Box::new(GaveUp {
             at: at(3),
             why: "8 attempts".to_owned(),
@@ -124,9 +124,9 @@ fn progress() -> Progress {
             class: Some(Class::Throttled),
             dropped: true,
         })),
-        redrive: Some(Redrive { at: at(7), after: SignedDuration::from_secs(12) }),
-        noticed: Some(Noticed { state: State::Failed, since: at(4), dry_run: true }),
-        breaker_counted: Some(at(5)),
+        redrive: Some(Box::new(Redrive { at: at(7), after: SignedDuration::from_secs(12) })),
+        noticed: Some(Noticed { state: State::Failed, since: at(4).into(), dry_run: true }),
+        breaker_counted: Some(at(5).into()),
     }
 }
 

@@ -7,7 +7,7 @@ use jiff::tz::TimeZone;
 
 use super::super::audit::Outcome;
 use super::super::decide::{Planned, recheck};
-use super::super::memory::Changes;
+use super::super::memory::{Changes, RulesProgress};
 use super::super::order::{DeadFilter, Order};
 use super::super::schedule::Schedule;
 use super::super::task::TaskId;
@@ -63,9 +63,9 @@ fn restart(world: &mut World) {
             .progress
             .iter()
             .flat_map(|(subject, rules)| {
-                rules.iter().map(|(rule, progress)| {
-                    (subject.clone(), rule.clone(), Some((**progress).clone()))
-                })
+                rules
+                    .iter()
+                    .map(|(rule, progress)| (subject.clone(), rule.clone(), Some(progress.clone())))
             })
             .collect(),
         rules: world
@@ -426,7 +426,8 @@ fn what_on_give_up_asks_for_is_done_once_whatever_comes_of_it() {
             world.tick(seconds, &[failed("a", 105, "x")], &answer);
         }
         assert_eq!(world.log.matches("delete_some").count(), 1, "{}", world.log);
-        let progress = world.memory.progress.values().flat_map(BTreeMap::values).next().unwrap();
+        let progress =
+            world.memory.progress.values().flat_map(RulesProgress::iter).next().unwrap().1;
         assert_eq!(progress.attempts, 1, "a farewell is no attempt");
     }
 }

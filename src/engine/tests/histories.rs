@@ -361,7 +361,9 @@ impl History {
         }
         let all = before.progress.iter().chain(&self.memory.progress);
         let keys: HashSet<(Subject, RuleName)> = all
-            .flat_map(|(subject, rules)| rules.keys().map(|rule| (subject.clone(), rule.clone())))
+            .flat_map(|(subject, rules)| {
+                rules.iter().map(|(rule, _)| (subject.clone(), rule.clone()))
+            })
             .collect();
         for (subject, rule) in keys {
             let was = before.progress_of(&subject, &rule).map_or(0, |progress| progress.attempts);
@@ -473,8 +475,8 @@ fn everything(memory: &Memory) -> Changes {
         }
     }
     for (subject, rules) in &memory.progress {
-        for (rule, progress) in rules {
-            changes.progress.push((subject.clone(), rule.clone(), Some((**progress).clone())));
+        for (rule, progress) in rules.iter() {
+            changes.progress.push((subject.clone(), rule.clone(), Some(progress.clone())));
         }
     }
     for (rule, known) in &memory.rules {
