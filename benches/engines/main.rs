@@ -119,10 +119,9 @@ struct Ran {
 
 /// The rule that has each task, whether it acts or waits.
 fn chosen(decision: &Decision) -> Vec<Option<String>> {
-    let acts = decision
-        .actions
-        .iter()
-        .filter_map(|planned| Some((planned.task.as_ref()?.id.clone(), planned.rule.to_string())));
+    let acts = decision.actions.iter().filter_map(|planned| {
+        Some((planned.task.as_ref()?.id().clone(), planned.rule.to_string()))
+    });
     let waits = decision
         .waiting
         .iter()

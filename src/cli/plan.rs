@@ -9,7 +9,7 @@ use serde::Serialize;
 use super::live::{self, Seen};
 use super::{Common, Exit, Failure, Format, paths, screen};
 use crate::engine::class::Class;
-use crate::engine::decide::{Decision, Tick, decide, until};
+use crate::engine::decide::{Decision, Target, Tick, decide, until};
 use crate::engine::memory::Snapshot;
 use crate::engine::predicate::format_duration;
 use crate::engine::rule::{Action, Mode};
@@ -102,10 +102,10 @@ fn lines<'a>(
             action: planned.action,
             mode: planned.mode,
             kind: &planned.kind,
-            task_id: task.map(|task| &task.id),
-            task_name: task.map(|task| task.name.clone()),
+            task_id: task.map(Target::id),
+            task_name: task.map(|task| task.name().to_owned()),
             attempt: task.map(|task| task.attempt),
-            error: task.map(|task| task.error.clone()).filter(|error| !error.is_empty()),
+            error: task.map(|task| task.error.to_string()).filter(|error| !error.is_empty()),
             class: task.and_then(|task| task.class.clone()),
             when: "now",
             due: Some(now),

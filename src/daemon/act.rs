@@ -64,7 +64,7 @@ impl Watch {
             if !go_on || self.memory.rules.get(group.rule).is_some_and(paused) {
                 let now = self.now();
                 for (_, target) in &group.members {
-                    self.memory_mut().recall(&target.id, now);
+                    self.memory_mut().recall(target.id(), now);
                 }
                 continue;
             }
@@ -95,12 +95,12 @@ impl Watch {
                 rule: planned.rule.clone(),
                 subject: target.subject.clone(),
                 action: planned.action,
-                before: target.before.clone(),
+                before: target.before(),
                 at: now,
                 settles: self.settling(now),
                 accepted: false,
             };
-            self.memory_mut().note_intent(group.kind, &target.id, pending);
+            self.memory_mut().note_intent(group.kind, target.id(), pending);
         }
         fault_point("intents noted");
         if !self.save_with(rows.clone()).await {
@@ -129,7 +129,7 @@ impl Watch {
                 for (_, target) in &group.members {
                     self.answer(
                         group.kind,
-                        &target.id,
+                        target.id(),
                         &intents,
                         &Answer::SkippedChanged(why.clone()),
                     );
@@ -141,16 +141,16 @@ impl Watch {
         let now = self.now();
         let mut targets = Vec::new();
         for (planned, target) in &group.members {
-            let task = fresh.tasks.get(&target.id).map(Arc::as_ref);
+            let task = fresh.tasks.get(target.id()).map(Arc::as_ref);
             let checked = if task.is_none() && fresh.cut_short {
                 Err("the server answers too slowly to look at all of them again".to_owned())
             } else {
                 recheck(rules, &self.memory, snapshot, planned, target, task, now)
             };
             match checked {
-                Ok(()) => targets.push(target.id.clone()),
+                Ok(()) => targets.push(target.id().clone()),
                 Err(why) => {
-                    self.answer(group.kind, &target.id, &intents, &Answer::SkippedChanged(why));
+                    self.answer(group.kind, target.id(), &intents, &Answer::SkippedChanged(why));
                 }
             }
         }
@@ -230,7 +230,7 @@ impl Watch {
                 .iter()
                 .map(|(_, target)| {
                     let (client, kind, id) =
-                        (Arc::clone(&self.client), group.kind.clone(), target.id.clone());
+                        (Arc::clone(&self.client), group.kind.clone(), target.id().clone());
                     async move {
                         if began.elapsed() > longest {
                             return None;
@@ -373,7 +373,7 @@ impl Watch {
         let now = self.now();
         for (_, target) in &group.members {
             let answer = Answer::SkippedChanged(String::new());
-            self.memory_mut().note_answer(group.kind, &target.id, &answer, now);
+            self.memory_mut().note_answer(group.kind, target.id(), &answer, now);
         }
     }
 

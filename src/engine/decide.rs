@@ -85,20 +85,36 @@ pub struct Planned {
 /// The task an action is about, as the decision saw it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Target {
-    /// Its id.
-    pub id: TaskId,
-    /// Its name, secrets out.
-    pub name: String,
-    /// What must be unchanged when the action goes out.
-    pub before: Fingerprint,
+    /// As it was listed.
+    pub task: Arc<Task>,
     /// What the rule counts attempts on.
     pub subject: Subject,
     /// Which try this is, from 1; for what follows a give-up, how many were made.
     pub attempt: u32,
     /// Its error (the last one seen, if the server forgot it).
-    pub error: String,
+    pub error: Arc<str>,
     /// The class of that error, if there is one.
     pub class: Option<Class>,
+}
+
+impl Target {
+    /// The task's id.
+    #[must_use]
+    pub fn id(&self) -> &TaskId {
+        &self.task.id
+    }
+
+    /// Its name, secrets out.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        self.task.name.shown()
+    }
+
+    /// What must be unchanged when the action goes out.
+    #[must_use]
+    pub fn before(&self) -> Fingerprint {
+        self.task.fingerprint()
+    }
 }
 
 /// That a rule let go of a task.
@@ -141,7 +157,7 @@ pub fn decide_part(
     memory: &Memory,
     snapshot: &Snapshot,
     tick: Tick,
-    part: &[(&Kind, &Task)],
+    part: &[(&Kind, &Arc<Task>)],
 ) -> Decision {
     Evaluation::new(rules, memory, snapshot, tick).run_part(part)
 }
@@ -277,11 +293,11 @@ pub fn recheck(
     now: Timestamp,
 ) -> Result<(), String> {
     let Some(task) = fresh else { return Err("the task is gone".to_owned()) };
-    let (was, is) = (&target.before, task.fingerprint());
+    let (was, is) = (target.before(), task.fingerprint());
     if was.state != is.state {
         return Err(format!("the task is {} now; it was {}", is.state, was.state));
     }
-    if *was != is {
+    if was != is {
         return Err(format!("the task is {} again, with another start, end or error", is.state));
     }
     if !planned.action.fits(task.state) {
@@ -351,7 +367,7 @@ struct Owned {
 /// A task that rules have taken, in file order.
 struct Candidate<'a> {
     kind: &'a Kind,
-    task: &'a Task,
+    task: &'a Arc<Task>,
     due: Timestamp,
     remembered: Remembered<'a>,
     /// Its claims, by their places among all.
@@ -443,7 +459,7 @@ impl<'a> Evaluation<'a> {
         }
     }
 
-    fn run_part(mut self, part: &[(&'a Kind, &'a Task)]) -> Decision {
+    fn run_part(mut self, part: &[(&'a Kind, &'a Arc<Task>)]) -> Decision {
         self.advance_breakers();
         let mut candidates = Vec::new();
         for (kind, task) in part {
@@ -576,7 +592,7 @@ impl<'a> Evaluation<'a> {
     fn look(
         &mut self,
         kind: &'a Kind,
-        task: &'a Task,
+        task: &'a Arc<Task>,
         remembered: Remembered<'a>,
         mut trace: Option<&mut TaskTrace>,
     ) -> Option<Candidate<'a>> {
@@ -671,7 +687,7 @@ impl<'a> Evaluation<'a> {
                 claims.push(Claim { run: index, action, due, attempts, farewell: true, unsent });
             } else if let Some(why) = self.gives_up(rule, &view, &subject, progress) {
                 let progress = progress.cloned().unwrap_or_default();
-                let target = target(task, subject.clone(), attempts, view.error(), class());
+                let target = target(task, subject.clone(), attempts, error, class());
                 let left = self.give_up(index, kind, target, progress, &why);
                 if let Some(trace) = trace.as_deref_mut() {
                     trace.last_rule(|look| look.look = Look::LetGo { why: why.clone() });
@@ -861,13 +877,13 @@ impl<'a> Evaluation<'a> {
         let rule = run.rule;
         let left: Vec<Action> =
             rule.on_give_up.iter().copied().filter(|action| *action != Action::Notify).collect();
-        let next = left.iter().copied().find(|action| action.fits(task.before.state));
+        let next = left.iter().copied().find(|action| action.fits(task.task.state));
         let gave_up = GaveUp {
             at: self.tick.now,
             why: why.to_owned(),
             left,
-            name: task.name.clone(),
-            error: task.error.clone(),
+            name: task.name().to_owned(),
+            error: task.error.to_string(),
             class: task.class.clone(),
             dropped: false,
         };
@@ -1056,7 +1072,7 @@ impl<'a> Evaluation<'a> {
                 candidate.task,
                 subject.clone(),
                 claim.attempts + u32::from(!claim.farewell),
-                view.error(),
+                error_of(candidate.task, candidate.remembered.task),
                 view.shown_class().cloned(),
             );
             self.decision.actions.push(Planned {
@@ -1593,21 +1609,13 @@ fn names_pending(rules: &RuleSet, memory: &Memory) -> HashMap<(Subject, RuleName
 }
 
 fn target(
-    task: &Task,
+    task: &Arc<Task>,
     subject: Subject,
     attempt: u32,
-    error: &str,
+    error: &Arc<str>,
     class: Option<Class>,
 ) -> Target {
-    Target {
-        id: task.id.clone(),
-        name: task.name.shown().to_owned(),
-        before: task.fingerprint(),
-        subject,
-        attempt,
-        error: error.to_owned(),
-        class,
-    }
+    Target { task: Arc::clone(task), subject, attempt, error: Arc::clone(error), class }
 }
 
 /// Whether a task counts as canceled by a person (CONTRACT.md, "Error texts": on `AList` a cancel

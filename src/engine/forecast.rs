@@ -74,7 +74,7 @@ fn happens(
     told: &mut Option<Next>,
 ) -> Option<Next> {
     if let Some(give_up) =
-        decision.give_ups.iter().find(|lost| lost.kind == trace.kind && lost.task.id == trace.id)
+        decision.give_ups.iter().find(|lost| lost.kind == trace.kind && *lost.task.id() == trace.id)
     {
         return Some(Next { at: now, rule: give_up.rule.clone(), action: None });
     }
@@ -82,7 +82,7 @@ fn happens(
         let planned = decision.actions.iter().find(|planned| {
             planned.rule == rule.name
                 && planned.kind == trace.kind
-                && planned.task.as_ref().is_none_or(|task| task.id == trace.id)
+                && planned.task.as_ref().is_none_or(|task| *task.id() == trace.id)
         });
         let Some(action) = planned.map(|planned| planned.action) else { continue };
         let next = Next { at: now, rule: rule.name.clone(), action: Some(action) };

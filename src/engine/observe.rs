@@ -179,7 +179,7 @@ impl Observer {
     ) -> Option<Look> {
         let acted: HashSet<(&Kind, &TaskId)> = actions
             .iter()
-            .filter_map(|planned| Some((&planned.kind, &planned.task.as_ref()?.id)))
+            .filter_map(|planned| Some((&planned.kind, planned.task.as_ref()?.id())))
             .collect();
         let mut seen = Vec::new();
         for (kind, tasks) in &snapshot.kinds {

@@ -12,7 +12,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 
 use super::audit::{AuditRow, IntentId, Outcome, Trouble};
-use super::decide::{Decision, Planned, Tick, decide, decide_part};
+use super::decide::{Decision, Planned, Target, Tick, decide, decide_part};
 use super::listing::Listing;
 use super::memory::{Answer, KindPending, Memory, Pending, Settling, Snapshot, Subject};
 use super::observe::{After, Look, Observation};
@@ -301,11 +301,8 @@ impl<'r> Replay<'r> {
         let decision = if whole || !self.decided || self.needs_whole(now) {
             decide(self.rules, &self.memory, &self.shown, tick)
         } else {
-            let part: Vec<(&Kind, &Task)> = self
-                .awake
-                .iter()
-                .filter_map(|key| Some((&key.0, self.listed(key)?.as_ref())))
-                .collect();
+            let part: Vec<(&Kind, &Arc<Task>)> =
+                self.awake.iter().filter_map(|key| Some((&key.0, self.listed(key)?))).collect();
             decide_part(self.rules, &self.memory, &self.shown, tick, &part)
         };
         self.decided = true;
@@ -348,7 +345,7 @@ impl<'r> Replay<'r> {
         self.awake.clear();
         for planned in &decision.actions {
             if let Some(target) = &planned.task {
-                self.awake.insert((planned.kind.clone(), target.id.clone()));
+                self.awake.insert((planned.kind.clone(), target.id().clone()));
             }
         }
         for waiting in &decision.waiting {
@@ -430,7 +427,7 @@ impl<'r> Replay<'r> {
         now: Timestamp,
     ) {
         for give_up in &decision.give_ups {
-            let key = (give_up.kind.clone(), give_up.task.id.clone());
+            let key = (give_up.kind.clone(), give_up.task.id().clone());
             if now < self.settings.from {
                 continue;
             }
@@ -440,8 +437,8 @@ impl<'r> Replay<'r> {
                 rule: give_up.rule.clone(),
                 action: GIVE_UP.to_owned(),
                 kind: give_up.kind.clone(),
-                task_id: Some(give_up.task.id.clone()),
-                task_name: Some(give_up.task.name.clone()),
+                task_id: Some(give_up.task.id().clone()),
+                task_name: Some(give_up.task.name().to_owned()),
                 attempt: Some(give_up.task.attempt),
                 mode: Mode::Live,
                 uncertain: self.uncertain.contains(&key),
@@ -460,12 +457,12 @@ impl<'r> Replay<'r> {
                 self.note_deed(planned, row.time);
                 self.remember(planned, row.id, row.time, &answer(row, trouble));
                 if let Some(target) = &planned.task {
-                    self.rejoin(&planned.kind, &target.id);
+                    self.rejoin(&planned.kind, target.id());
                 }
             } else if cut_short || now < self.settings.from {
                 // It was not sent, and so tells a breaker nothing.
                 if let Some(target) = &planned.task {
-                    self.memory.recall(&target.id, now);
+                    self.memory.recall(target.id(), now);
                 }
             } else {
                 self.note_deed(planned, now);
@@ -482,7 +479,7 @@ impl<'r> Replay<'r> {
         }
         let task = planned.task.as_ref();
         let uncertain = match task {
-            Some(task) => self.uncertain.contains(&(planned.kind.clone(), task.id.clone())),
+            Some(task) => self.uncertain.contains(&(planned.kind.clone(), task.id().clone())),
             None => self.uncertain.iter().any(|(kind, _)| *kind == planned.kind),
         };
         self.deeds.push(Deed {
@@ -491,8 +488,8 @@ impl<'r> Replay<'r> {
             rule: planned.rule.clone(),
             action: planned.action.as_str().to_owned(),
             kind: planned.kind.clone(),
-            task_id: task.map(|task| task.id.clone()),
-            task_name: task.map(|task| task.name.clone()),
+            task_id: task.map(|task| task.id().clone()),
+            task_name: task.map(|task| task.name().to_owned()),
             attempt: task.map(|task| task.attempt),
             mode: planned.mode,
             uncertain,
@@ -513,14 +510,14 @@ impl<'r> Replay<'r> {
             rule: planned.rule.clone(),
             subject: target.subject.clone(),
             action,
-            before: target.before.clone(),
+            before: target.before(),
             at,
             settles,
             accepted,
         };
-        self.memory.note_intent(&planned.kind, &target.id, pending);
-        self.memory.note_answer(&planned.kind, &target.id, answer, at);
-        let key = (planned.kind.clone(), target.id.clone());
+        self.memory.note_intent(&planned.kind, target.id(), pending);
+        self.memory.note_answer(&planned.kind, target.id(), answer, at);
+        let key = (planned.kind.clone(), target.id().clone());
         self.awake.insert(key.clone());
         self.judging.insert(key);
     }
@@ -534,12 +531,12 @@ impl<'r> Replay<'r> {
             }
             return;
         };
-        let key = (planned.kind.clone(), target.id.clone());
+        let key = (planned.kind.clone(), target.id().clone());
         if self.apart.get(&key).is_some_and(|apart| !apart.ahead && apart.effect == effect) {
             // It was done then too, only sooner.
-            self.rejoin(&planned.kind, &target.id);
+            self.rejoin(&planned.kind, target.id());
         } else {
-            self.part(&planned.kind, &target.id, effect, true);
+            self.part(&planned.kind, target.id(), effect, true);
         }
     }
 
@@ -629,13 +626,11 @@ impl<'r> Replay<'r> {
             } else {
                 Subject::Task(kind.clone(), id.clone())
             };
-            Some(super::decide::Target {
-                id: id.clone(),
-                name: task.name.shown().to_owned(),
-                before: task.fingerprint(),
+            Some(Target {
+                task: Arc::clone(task),
                 subject,
                 attempt: row.attempt.unwrap_or(1),
-                error: task.error.to_string(),
+                error: task.error.clone(),
                 class: row.class.clone(),
             })
         });
@@ -669,7 +664,7 @@ fn action(row: &AuditRow) -> Option<Action> {
 /// Whether what was really done has the effect that is planned, on the same.
 fn is_same(row: &AuditRow, planned: &Planned) -> bool {
     row.kind.as_ref() == Some(&planned.kind)
-        && row.task_id.as_ref() == planned.task.as_ref().map(|task| &task.id)
+        && row.task_id.as_ref() == planned.task.as_ref().map(Target::id)
         && action(row).is_some_and(|action| match planned.task {
             Some(_) => action.effect() == planned.action.effect(),
             None => action == planned.action,

@@ -221,14 +221,14 @@ fn act(
         rule: planned.rule.clone(),
         subject: target.subject.clone(),
         action,
-        before: target.before.clone(),
+        before: target.before(),
         at,
         settles,
         accepted: false,
     };
-    memory.note_intent(&planned.kind, &target.id, pending);
-    memory.note_answer(&planned.kind, &target.id, &Answer::Accepted, now);
-    if let Some(live) = find(stage, &planned.kind, &target.id) {
+    memory.note_intent(&planned.kind, target.id(), pending);
+    memory.note_answer(&planned.kind, target.id(), &Answer::Accepted, now);
+    if let Some(live) = find(stage, &planned.kind, target.id()) {
         live.suffer(action.effect(), now, flavour);
     }
 }

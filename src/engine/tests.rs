@@ -141,7 +141,7 @@ impl World {
         let decision = decide(&self.rules, &self.memory, &snapshot, Tick { now, seed: 0 });
         self.memory.absorb(decision.memory.clone());
         for give_up in &decision.give_ups {
-            let (rule, id, why) = (&give_up.rule, &give_up.task.id, &give_up.why);
+            let (rule, id, why) = (&give_up.rule, give_up.task.id(), &give_up.why);
             writeln!(self.log, "{seconds:>5} {rule} lets go of {id}: {why}").unwrap();
         }
         for change in &decision.breakers {
@@ -172,7 +172,8 @@ impl World {
             writeln!(
                 self.log,
                 "{seconds:>5} #{} {rule}: {action} {} attempt {attempt}{dry}",
-                self.intents, target.id
+                self.intents,
+                target.id()
             )
             .unwrap();
             if mode == Mode::Live && action != Action::Notify {
@@ -181,13 +182,13 @@ impl World {
                     rule: rule.clone(),
                     subject: target.subject.clone(),
                     action,
-                    before: target.before.clone(),
+                    before: target.before(),
                     at: now,
                     settles: Settling { from: now, wait: SignedDuration::from_secs(30) },
                     accepted: false,
                 };
-                self.memory.note_intent(&planned.kind, &target.id, pending);
-                self.memory.note_answer(&planned.kind, &target.id, answer, now);
+                self.memory.note_intent(&planned.kind, target.id(), pending);
+                self.memory.note_answer(&planned.kind, target.id(), answer, now);
             }
         }
         decision
@@ -341,7 +342,7 @@ fn what_a_person_canceled_is_not_retried_unless_asked_for() {
             .actions
             .iter()
             .filter_map(|p| p.task.as_ref())
-            .map(|t| t.id.as_str())
+            .map(|t| t.id().as_str())
             .collect();
         assert_eq!(ids.join(" "), expected, "{flavour}");
     }
@@ -380,7 +381,7 @@ fn no_rule_touches_a_task_in_a_state_where_its_action_does_harm() {
         let mut world = World::new(vec![rule("r", action, Predicate::All(vec![]))]);
         let decision = world.tick(100_000, &tasks, &Answer::Accepted);
         for planned in decision.actions {
-            let state = planned.task.unwrap().before.state;
+            let state = planned.task.unwrap().task.state;
             assert!(action.fits(state), "{action} on {state}");
             assert!(!(action.effect() == super::rule::Effect::Retry && state != State::Failed));
         }

@@ -396,7 +396,7 @@ impl History {
             for look in trace.into_iter().flat_map(|trace| trace.rules) {
                 let planned = decision.actions.iter().any(|planned| {
                     planned.rule == look.name
-                        && planned.task.as_ref().is_some_and(|target| target.id == id)
+                        && planned.task.as_ref().is_some_and(|target| *target.id() == id)
                 });
                 let let_go = matches!(look.look, Look::LetGo { .. });
                 assert!(let_go || planned == (look.look == Look::Acts), "{look:?}");
@@ -408,7 +408,7 @@ impl History {
         let mut touched = HashSet::new();
         for (n, planned) in actions.iter().enumerate() {
             let target = planned.task.clone().unwrap();
-            let (id, action) = (target.id.clone(), planned.action);
+            let (id, action) = (target.id().clone(), planned.action);
             let listed = self.tasks.iter().flatten().find(|task| task.id == id).unwrap();
             assert!(action.fits(listed.state), "{action} on {}", listed.state);
             if action.effect() == Effect::Retry {
@@ -429,7 +429,7 @@ impl History {
                 rule: planned.rule.clone(),
                 subject: target.subject.clone(),
                 action,
-                before: target.before.clone(),
+                before: target.before(),
                 at: now,
                 settles: Settling { from: at(self.seconds), wait: SignedDuration::from_secs(30) },
                 accepted: false,

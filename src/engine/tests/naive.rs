@@ -117,7 +117,7 @@ proptest! {
             let memory = world.memory.task(&Kind::Copy, &task.id).unwrap();
             let expected = owner(&world.rules, memory, task, at(30_000)).map(|rule| &rule.name);
             let acts = decision.actions.iter().find_map(|planned| {
-                planned.task.as_ref().filter(|target| target.id == task.id).map(|_| &planned.rule)
+                planned.task.as_ref().filter(|target| *target.id() == task.id).map(|_| &planned.rule)
             });
             let waits = decision.waiting.iter().find_map(|waiting| {
                 (waiting.task.as_ref() == Some(&task.id)).then_some(&waiting.rule)

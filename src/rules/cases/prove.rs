@@ -389,14 +389,14 @@ fn note_decision(look: &Look<'_>, happened: &mut Vec<Happening>) {
         happened.push(Happening {
             at: look.at,
             kind: give_up.kind.clone(),
-            task: Some(give_up.task.id.clone()),
+            task: Some(give_up.task.id().clone()),
             what: What::GaveUp { rule: give_up.rule.clone(), why: give_up.why.clone() },
         });
         if give_up.notify {
             happened.push(Happening {
                 at: look.at,
                 kind: give_up.kind.clone(),
-                task: Some(give_up.task.id.clone()),
+                task: Some(give_up.task.id().clone()),
                 what: What::Acted {
                     rule: give_up.rule.clone(),
                     action: Action::Notify,
@@ -411,7 +411,7 @@ fn note_decision(look: &Look<'_>, happened: &mut Vec<Happening>) {
         happened.push(Happening {
             at: look.at,
             kind: planned.kind.clone(),
-            task: planned.task.as_ref().map(|task| task.id.clone()),
+            task: planned.task.as_ref().map(|task| task.id().clone()),
             what: What::Acted {
                 rule: planned.rule.clone(),
                 action: planned.action,
