@@ -1,9 +1,7 @@
 //! What is written down of what the lists show: only what changed since it was last written down, so
 //! that a server on which nothing happens costs nothing, however many tasks it lists.
 
-use std::collections::hash_map::DefaultHasher;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
-use std::hash::{Hash as _, Hasher as _};
 use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
@@ -104,22 +102,13 @@ pub struct Observation {
     pub still_since: Option<Timestamp>,
 }
 
-/// The form in which a task was last written down.
-#[derive(Clone, Copy, Debug, PartialEq)]
-struct Mark {
-    /// Of all that makes a row when it changes, in one number.
-    form: u64,
-    still_since: Option<Moment>,
-    /// Whether it runs, and so may come to a stand without being listed otherwise.
-    runs: bool,
-}
-
 /// A list as it was last written down.
 #[derive(Debug, Default)]
 struct Written {
     tasks: Listing,
-    /// One for each of them.
-    marks: Vec<Mark>,
+    /// Those of them that run, by their places, and so may come to a stand without being listed otherwise: since
+    /// when each is known to stand still, if that was written down.
+    running: BTreeMap<usize, Option<Moment>>,
 }
 
 /// Tells what is new in a look.
@@ -145,14 +134,16 @@ impl Observer {
         for (kind, mut list) in lists {
             list.sort_by(|a, b| a.id.cmp(&b.id));
             list.dedup_by(|a, b| a.id == b.id);
-            let listed = list.into_iter().filter_map(|seen| Some((seen.task?, seen.still_since)));
-            let (tasks, marks): (Vec<_>, _) = listed
-                .map(|(task, still_since)| {
-                    let mark = Mark::new(&task, still_since);
-                    (task, mark)
-                })
-                .unzip();
-            self.written.insert(kind, Written { tasks: Listing::of_sorted(tasks), marks });
+            let mut running = BTreeMap::new();
+            let mut tasks = Vec::with_capacity(list.len());
+            for seen in list {
+                let Some(task) = seen.task else { continue };
+                if task.state == State::Running {
+                    running.insert(tasks.len(), seen.still_since.map(Moment::from));
+                }
+                tasks.push(task);
+            }
+            self.written.insert(kind, Written { tasks: Listing::of_sorted(tasks), running });
         }
     }
 
@@ -188,14 +179,11 @@ impl Observer {
                 let (kind, id, task) = (kind.clone(), id.clone(), task.cloned());
                 seen.push(Observation { kind, id, task, still_since });
             };
-            let mut marks = Vec::with_capacity(tasks.len());
+            let mut running = BTreeMap::new();
             let mut gone = Vec::new();
             for step in tasks.since(&written.tasks) {
                 let (old, new) = match step {
-                    Step::Same { old, .. } if !written.marks[old].runs => {
-                        marks.push(written.marks[old]);
-                        continue;
-                    }
+                    Step::Same { old, .. } if !written.running.contains_key(&old) => continue,
                     Step::Same { old, new } | Step::Changed { old, new } => (Some(old), new),
                     Step::New { new } => (None, new),
                     Step::Gone { old } => {
@@ -204,26 +192,26 @@ impl Observer {
                     }
                 };
                 let task = &tasks[new];
-                let still_since = (task.state == State::Running)
-                    .then(|| memory.task(kind, &task.id))
-                    .flatten()
-                    .map(|memory| memory.progress_at.get())
-                    .filter(|since| {
-                        let noted = || old.and_then(|old| written.marks[old].still_since);
-                        now.duration_since(*since) >= STILL
-                            || acted.contains(&(kind, &task.id))
-                            || noted() == Some((*since).into())
-                    });
-                let mark = Mark::new(task, still_since);
-                if old.is_none_or(|old| written.marks[old] != mark) {
-                    note(&task.id, Some(task), still_since);
+                let runs = task.state == State::Running;
+                let noted = old.and_then(|old| written.running.get(&old).copied().flatten());
+                let remembered = runs.then(|| memory.task(kind, &task.id)).flatten();
+                let still_since = remembered.map(|memory| memory.progress_at).filter(|since| {
+                    now.duration_since(since.get()) >= STILL
+                        || acted.contains(&(kind, &task.id))
+                        || noted == Some(*since)
+                });
+                let known = old.is_some_and(|old| alike(&written.tasks[old], task));
+                if !known || noted != still_since {
+                    note(&task.id, Some(task), still_since.map(Moment::get));
                 }
-                marks.push(mark);
+                if runs {
+                    running.insert(new, still_since);
+                }
             }
             for old in gone {
                 note(&written.tasks[old].id, None, None);
             }
-            *written = Written { tasks: tasks.clone(), marks };
+            *written = Written { tasks: tasks.clone(), running };
         }
         let unread: BTreeSet<Kind> = snapshot.unread.keys().cloned().collect();
         let known = self.written.iter().filter(|(_, written)| !written.tasks.is_empty());
@@ -255,26 +243,20 @@ impl Observer {
     }
 }
 
-impl Mark {
-    fn new(task: &Task, still_since: Option<Timestamp>) -> Self {
-        let runs = task.state == State::Running;
-        Self { form: form(task), still_since: still_since.map(Moment::from), runs }
-    }
-}
-
-/// What of a listing makes a row when it changes. The progress counts by quarters, and a status that
-/// counts something does not count.
-fn form(task: &Task) -> u64 {
-    // Its keys are fixed, so the same listing has the same form in the next process.
-    let mut hasher = DefaultHasher::new();
-    (task.state, task.started, task.ended, task.total_bytes, &task.error).hash(&mut hasher);
-    (task.name.identity(), &task.creator, &task.roles, quarter(task.progress)).hash(&mut hasher);
-    for part in task.status.split(|c: char| c.is_ascii_digit() || c == '.') {
-        if !part.is_empty() {
-            part.hash(&mut hasher);
-        }
-    }
-    hasher.finish()
+/// Whether nothing of a listing changed that makes a row. The progress counts by quarters, and a status
+/// that counts something does not count.
+fn alike(one: &Task, other: &Task) -> bool {
+    let numbers = |task: &Task| {
+        (task.state, task.started, task.ended, task.total_bytes, quarter(task.progress))
+    };
+    let words = |task: &'_ Task| {
+        let parts = task.status.split(|c: char| c.is_ascii_digit() || c == '.');
+        parts.filter(|part| !part.is_empty()).map(str::to_owned).collect::<Vec<_>>()
+    };
+    numbers(one) == numbers(other)
+        && (&one.error, &one.creator, &one.roles) == (&other.error, &other.creator, &other.roles)
+        && (one.name == other.name || one.name.identity() == other.name.identity())
+        && (one.status == other.status || words(one) == words(other))
 }
 
 #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "0 to 4")]
