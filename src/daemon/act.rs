@@ -84,10 +84,11 @@ impl Watch {
         group: &Group<'_>,
     ) -> bool {
         let now = self.now();
+        let occasion = self.occasion(rules, now);
         let rows: Vec<AuditRow> = group
             .members
             .iter()
-            .map(|(planned, _)| self.row(rules, planned, now, Mode::Live))
+            .map(|(planned, _)| planned.row(self.store.next_intent_id(), &occasion, Mode::Live))
             .collect();
         for (row, (planned, target)) in rows.iter().zip(&group.members) {
             let pending = Pending {
@@ -276,7 +277,8 @@ impl Watch {
             _ => return true,
         };
         let now = self.now();
-        let row = self.row(rules, planned, now, Mode::Live);
+        let occasion = self.occasion(rules, now);
+        let row = planned.row(self.store.next_intent_id(), &occasion, Mode::Live);
         let pending = KindPending {
             intent: row.id,
             action: group.action,

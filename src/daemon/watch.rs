@@ -13,13 +13,13 @@ use super::control::{Done, OrderRequest};
 use super::look::Eye;
 use super::standing;
 use crate::ambient::{Clock, WatchedClock, fault_point, monotonic};
-use crate::engine::audit::{AuditRow, IntentId, Outcome};
+use crate::engine::audit::{AuditRow, IntentId, Occasion, Outcome};
 use crate::engine::decide::{Decision, GiveUp, Planned, Sleepers, Tick};
 use crate::engine::memory::{Memory, Snapshot};
 use crate::engine::observe::{Look, Observer, QueueSample, Sampler};
 use crate::engine::rule::{Action, Mode, RuleSet};
 use crate::engine::task::{Flavour, Kind, RuleName, ServerName};
-use crate::store::{OpenError, Store, WriteBatch};
+use crate::store::{OpenError, Shown, Store, WriteBatch};
 use crate::telemetry::status::{Away, ServerStatus};
 use crate::telemetry::{Event, Sink};
 use crate::upstream::{self, Client};
@@ -305,12 +305,14 @@ impl Watch {
             self.note_outcome(outcome);
         }
         self.memory_mut().absorb(std::mem::take(&mut decision.memory));
-        self.report(&rules, &snapshot, &decision, now);
+        let actions = Arc::new(std::mem::take(&mut decision.actions));
+        self.report(&rules, &snapshot, (&decision, &actions), now);
         fault_point("decided");
         if self.save().await {
             fault_point("decision written");
-            self.act(&rules, &snapshot, &decision.actions).await;
+            self.act(&rules, &snapshot, &actions).await;
         }
+        decision.actions = Arc::unwrap_or_clone(actions);
         self.show(ServerStatus {
             look_seconds,
             flavour: snapshot.flavour,
@@ -448,7 +450,7 @@ impl Watch {
         &mut self,
         rules: &RuleSet,
         snapshot: &Snapshot,
-        decision: &Decision,
+        (decision, actions): (&Decision, &Arc<Vec<Planned>>),
         now: Timestamp,
     ) {
         for give_up in &decision.give_ups {
@@ -456,13 +458,20 @@ impl Watch {
             self.sink.emit(&Event::GaveUp { row: Box::new(row.clone()), notify: give_up.notify });
             self.unwritten.new_rows.push(row);
         }
-        for planned in &decision.actions {
+        let occasion = self.occasion(rules, now);
+        let mut shown = Vec::new();
+        for (place, planned) in actions.iter().enumerate() {
             let shown_only = planned.mode == Mode::DryRun || planned.action == Action::Notify;
             if shown_only && planned.fresh {
-                let row = self.row(rules, planned, now, planned.mode);
-                self.sink.emit(&Event::Acted(Box::new(row.clone())));
-                self.unwritten.new_rows.push(row);
+                let id = self.store.next_intent_id();
+                let row = planned.row(id, &occasion, planned.mode);
+                self.sink.emit(&Event::Acted(Box::new(row)));
+                shown.push((id, place));
             }
+        }
+        if !shown.is_empty() {
+            let shown = Shown { occasion, actions: Arc::clone(actions), rows: shown };
+            self.unwritten.shown.push(shown);
         }
         for change in &decision.breakers {
             self.sink.emit(&Event::Breaker {
@@ -494,43 +503,15 @@ impl Watch {
             server: self.memory.server.clone(),
             tasks: snapshot.kinds.values().map(|tasks| tasks.len()).sum(),
             waiting: decision.waiting.len(),
-            due: decision.actions.iter().filter(|planned| planned.fresh).count()
+            due: actions.iter().filter(|planned| planned.fresh).count()
                 + decision.waiting.iter().filter(|waiting| waiting.gate.is_passing()).count(),
         });
     }
 
-    /// The audit row of an action that is about to happen.
-    pub(super) fn row(
-        &self,
-        rules: &RuleSet,
-        planned: &Planned,
-        now: Timestamp,
-        mode: Mode,
-    ) -> AuditRow {
-        let task = planned.task.as_ref();
-        AuditRow {
-            id: self.store.next_intent_id(),
-            time: now,
-            server: self.memory.server.clone(),
-            rule: Some(planned.rule.clone()),
-            action: planned.action.as_str().to_owned(),
-            kind: Some(planned.kind.clone()),
-            task_id: task.map(|task| task.id().clone()),
-            task_name: task.map(|task| task.name().to_owned()),
-            attempt: task.map(|task| task.attempt),
-            reason: planned.reason.clone(),
-            error: task.map(|task| task.error.to_string()).filter(|error| !error.is_empty()),
-            class: task.and_then(|task| task.class.clone()),
-            mode,
-            // A `notify` is done by being written down and told.
-            outcome: if planned.action == Action::Notify && mode == Mode::Live {
-                Outcome::Effective
-            } else {
-                Outcome::Planned
-            },
-            detail: String::new(),
-            rules_revision: rules.revision.clone(),
-        }
+    /// What all rows of this moment have in common.
+    pub(super) fn occasion(&self, rules: &RuleSet, now: Timestamp) -> Occasion {
+        let server = self.memory.server.clone();
+        Occasion { time: now, server, rules_revision: rules.revision.clone() }
     }
 
     fn give_up_row(&self, rules: &RuleSet, give_up: &GiveUp, now: Timestamp) -> AuditRow {

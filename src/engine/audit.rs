@@ -63,6 +63,17 @@ pub struct AuditRow {
     pub rules_revision: String,
 }
 
+/// What the rows of one moment have in common.
+#[derive(Clone, Debug)]
+pub struct Occasion {
+    /// When.
+    pub time: Timestamp,
+    /// The server.
+    pub server: ServerName,
+    /// The rules that decided.
+    pub rules_revision: String,
+}
+
 /// How a call went wrong. The outcome of its rows may come to be the same as if it had not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

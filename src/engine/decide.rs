@@ -11,6 +11,7 @@ use foldhash::{HashMap, HashMapExt as _};
 use jiff::{SignedDuration, Timestamp};
 
 use super::alike::{Alike, Alikes, Taker};
+use super::audit::{AuditRow, IntentId, Occasion, Outcome};
 use super::backoff::draw;
 use super::breaker::{Breaker, BreakerKey, BreakerSettings, CanaryState, Verdict};
 use super::class::Class;
@@ -80,6 +81,37 @@ pub struct Planned {
     pub fresh: bool,
     /// Whether it is what `on_give_up` asks for.
     pub farewell: bool,
+}
+
+impl Planned {
+    /// The audit row of it, with this number, when it is about to happen.
+    #[must_use]
+    pub fn row(&self, id: IntentId, occasion: &Occasion, mode: Mode) -> AuditRow {
+        let task = self.task.as_ref();
+        AuditRow {
+            id,
+            time: occasion.time,
+            server: occasion.server.clone(),
+            rule: Some(self.rule.clone()),
+            action: self.action.as_str().to_owned(),
+            kind: Some(self.kind.clone()),
+            task_id: task.map(|task| task.id().clone()),
+            task_name: task.map(|task| task.name().to_owned()),
+            attempt: task.map(|task| task.attempt),
+            reason: self.reason.clone(),
+            error: task.map(|task| task.error.to_string()).filter(|error| !error.is_empty()),
+            class: task.and_then(|task| task.class.clone()),
+            mode,
+            // A `notify` is done by being written down and told.
+            outcome: if self.action == Action::Notify && mode == Mode::Live {
+                Outcome::Effective
+            } else {
+                Outcome::Planned
+            },
+            detail: String::new(),
+            rules_revision: occasion.rules_revision.clone(),
+        }
+    }
 }
 
 /// The task an action is about, as the decision saw it.

@@ -27,4 +27,4 @@ pub use error::{OpenError, Source, StoreError};
 pub use observe::LookFilter;
 pub use prune::{Keep, Pruned};
 pub use read::{AuditFilter, Reader, Tally};
-pub use write::{Store, WriteBatch};
+pub use write::{Shown, Store, WriteBatch};

@@ -1,6 +1,6 @@
 //! Writing: one thread has the connection, and commits all that waits for it together.
 
-use std::borrow::Borrow;
+use std::borrow::{Borrow, Cow};
 use std::fmt;
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -20,13 +20,18 @@ use super::prune::{self, Keep, Pruned};
 use super::read::Reader;
 use super::{observe, queue};
 use crate::ambient::{fault_point, monotonic};
-use crate::engine::audit::{AuditRow, IntentId, Outcome, Trouble};
+use crate::engine::audit::{AuditRow, IntentId, Occasion, Outcome, Trouble};
+use crate::engine::decide::Planned;
 use crate::engine::memory::Memory;
 use crate::engine::observe::{Look, QueueSample};
 use crate::engine::task::{Kind, RuleName, ServerName, TaskId};
 
 /// The most requests that are committed together.
 const GROUP: usize = 64;
+
+/// Rows in one commit after which the pages of the file that were read for it are let go of: a first look
+/// at a long list touches all that there is room for, and later ones few.
+const MANY: u64 = 10_000;
 
 /// How long the writer leaves the disk to others between two steps of pruning.
 const REST: Duration = Duration::from_millis(20);
@@ -42,6 +47,8 @@ pub struct WriteBatch {
     /// New audit rows, with numbers from [`Store::next_intent_id`]. Times are kept to the
     /// microsecond.
     pub new_rows: Vec<AuditRow>,
+    /// Actions that are done by being written down; each has a row too.
+    pub shown: Vec<Shown>,
     /// What became known of earlier rows, or rows of this batch: the outcome and its detail take the
     /// place of those the row has.
     pub outcomes: Vec<(IntentId, Outcome, String)>,
@@ -55,6 +62,27 @@ pub struct WriteBatch {
     pub troubles: Vec<(IntentId, Trouble)>,
 }
 
+/// What a look has people told, and what it would have done were it no dry run. There may be as many as there
+/// are tasks, so their rows are made one by one as they are written.
+#[derive(Clone, Debug)]
+pub struct Shown {
+    /// When, where and by which rules.
+    pub occasion: Occasion,
+    /// All that was decided then.
+    pub actions: Arc<Vec<Planned>>,
+    /// The numbers of the rows, and the places of the actions that they are about.
+    pub rows: Vec<(IntentId, usize)>,
+}
+
+impl Shown {
+    fn rows(&self) -> impl Iterator<Item = AuditRow> {
+        self.rows.iter().filter_map(|(id, place)| {
+            let planned = self.actions.get(*place)?;
+            Some(planned.row(*id, &self.occasion, planned.mode))
+        })
+    }
+}
+
 impl WriteBatch {
     /// A batch that holds nothing yet.
     #[must_use]
@@ -63,6 +91,7 @@ impl WriteBatch {
             server,
             memory: None,
             new_rows: Vec::new(),
+            shown: Vec::new(),
             outcomes: Vec::new(),
             server_state: None,
             looks: Vec::new(),
@@ -76,6 +105,7 @@ impl WriteBatch {
     pub fn is_empty(&self) -> bool {
         self.memory.as_ref().is_none_or(|memory| !memory.has_changed())
             && self.new_rows.is_empty()
+            && self.shown.is_empty()
             && self.outcomes.is_empty()
             && self.server_state.is_none()
             && self.looks.is_empty()
@@ -305,6 +335,7 @@ impl Writer {
     ) -> Result<Vec<Result<(), Cause>>, Cause> {
         self.files.check()?;
         fault_point("before a write");
+        let before = self.connection.total_changes();
         let mut transaction =
             self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         let mut results = Vec::with_capacity(batches.len());
@@ -326,6 +357,9 @@ impl Writer {
         fault_point("before a commit");
         transaction.commit()?;
         fault_point("after a commit");
+        if self.connection.total_changes() - before > MANY {
+            self.connection.execute_batch("PRAGMA shrink_memory")?;
+        }
         // They may have gone between the first look and the commit.
         self.files.check()?;
         Ok(results)
@@ -339,7 +373,8 @@ fn apply(connection: &Connection, batch: &WriteBatch) -> Result<(), Cause> {
          reason, error, class, mode, outcome, detail, rules_revision) \
          VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16)",
     )?;
-    for row in &batch.new_rows {
+    let shown = batch.shown.iter().flat_map(Shown::rows).map(Cow::Owned);
+    for row in batch.new_rows.iter().map(Cow::Borrowed).chain(shown) {
         insert.execute(params![
             row.id.0,
             row.time.as_microsecond(),
