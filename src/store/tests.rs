@@ -175,10 +175,10 @@ fn changes() -> Changes {
 }
 
 /// A memory in which all this changed.
-fn memory(changes: Changes) -> Option<Arc<Memory>> {
+fn memory(changes: Changes) -> Arc<Memory> {
     let mut memory = Memory::new(home());
     memory.absorb(changes);
-    Some(Arc::new(memory))
+    Arc::new(memory)
 }
 
 fn rows(rows: Vec<AuditRow>) -> WriteBatch {
@@ -219,7 +219,7 @@ async fn everything_comes_back_after_a_restart() {
     let dir = TempDir::new().unwrap();
     let store = Store::open(dir.path()).unwrap();
     let batch = WriteBatch {
-        memory: memory(changes()),
+        memory: Some(memory(changes())),
         new_rows: vec![row(1), event(2)],
         server_state: Some(json!({"locked_until": null, "logins": 2})),
         ..WriteBatch::new(home())
@@ -247,7 +247,7 @@ async fn everything_comes_back_after_a_restart() {
 async fn nothing_of_a_batch_is_held_once_it_is_answered() {
     let dir = TempDir::new().unwrap();
     let store = Store::open(dir.path()).unwrap();
-    let memory = memory(changes()).unwrap();
+    let memory = memory(changes());
     for written in [true, false] {
         let batch = WriteBatch { memory: Some(Arc::clone(&memory)), ..rows(vec![row(1)]) };
         assert_eq!(store.write(batch).await.is_ok(), written);
@@ -260,8 +260,9 @@ async fn nothing_of_a_batch_is_held_once_it_is_answered() {
 async fn what_is_forgotten_goes_and_what_changed_is_replaced() {
     let dir = TempDir::new().unwrap();
     let store = Store::open(dir.path()).unwrap();
-    let write =
-        |changes| store.write(WriteBatch { memory: memory(changes), ..WriteBatch::new(home()) });
+    let write = |changes| {
+        store.write(WriteBatch { memory: Some(memory(changes)), ..WriteBatch::new(home()) })
+    };
     write(changes()).await.unwrap();
     let subject = || Subject::Task(Kind::Copy, "a".into());
     write(Changes {
@@ -333,7 +334,7 @@ proptest! {
         };
         let batch = WriteBatch {
             server: text.as_str().into(),
-            memory: memory(changes.clone()),
+            memory: Some(memory(changes.clone())),
             new_rows: vec![row.clone()],
             outcomes: vec![],
             server_state: Some(json!({ text.clone(): number })),
@@ -584,7 +585,7 @@ fn a_file_that_is_no_database_is_refused_and_left_alone() {
 async fn a_damaged_database_is_refused() {
     let (dir, path) = used_folder();
     let store = Store::open(dir.path()).unwrap();
-    let batch = WriteBatch { memory: memory(changes()), ..rows((1..100).map(row).collect()) };
+    let batch = WriteBatch { memory: Some(memory(changes())), ..rows((1..100).map(row).collect()) };
     store.write(batch).await.unwrap();
     drop(store);
     // Every page but the first, as a disk that fails could leave them.
@@ -684,7 +685,7 @@ async fn an_entry_that_cannot_be_read_is_named_and_not_passed_over() {
     let (dir, path) = used_folder();
     let store = Store::open(dir.path()).unwrap();
     let batch = WriteBatch {
-        memory: memory(changes()),
+        memory: Some(memory(changes())),
         server_state: Some(json!(1)),
         ..rows(vec![row(1)])
     };
@@ -834,7 +835,10 @@ async fn child_that_writes_until_it_is_killed() {
             )],
             ..Changes::default()
         };
-        store.write(WriteBatch { memory: memory(changes), ..rows(vec![row(id)]) }).await.unwrap();
+        store
+            .write(WriteBatch { memory: Some(memory(changes)), ..rows(vec![row(id)]) })
+            .await
+            .unwrap();
         println!("\nplanned {id}");
         store.write(outcome(id, Outcome::Accepted, "yes")).await.unwrap();
         println!("\naccepted {id}");

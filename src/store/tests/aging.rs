@@ -23,7 +23,7 @@ fn older_than(second: i64) -> Keep {
 async fn rows_go_by_age_and_the_file_shrinks() {
     let dir = TempDir::new().unwrap();
     let store = Store::open(dir.path()).unwrap();
-    store.write(WriteBatch { memory: memory(changes()), ..done(1..=5000) }).await.unwrap();
+    store.write(WriteBatch { memory: Some(memory(changes())), ..done(1..=5000) }).await.unwrap();
     let pruned = store.prune(older_than(4991)).await.unwrap();
     assert_eq!(pruned.rows, 4990);
     assert_eq!(ids(&audit(dir.path())), (4991..=5000).collect::<Vec<_>>());
@@ -109,7 +109,7 @@ async fn a_database_made_without_it_learns_to_shrink() {
 async fn a_backup_beside_a_writer_is_whole_and_of_one_moment() {
     let dir = TempDir::new().unwrap();
     let store = Store::open(dir.path()).unwrap();
-    store.write(WriteBatch { memory: memory(changes()), ..done(1..=2000) }).await.unwrap();
+    store.write(WriteBatch { memory: Some(memory(changes())), ..done(1..=2000) }).await.unwrap();
     let writer = tokio::spawn({
         let store = store.clone();
         async move {

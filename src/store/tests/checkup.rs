@@ -10,7 +10,7 @@ async fn filled() -> (TempDir, PathBuf) {
     let (dir, path) = used_folder();
     let store = Store::open(dir.path()).unwrap();
     let rows = (1..500).map(|id| AuditRow { outcome: Outcome::Effective, ..row(id) }).collect();
-    store.write(WriteBatch { memory: memory(changes()), ..super::rows(rows) }).await.unwrap();
+    store.write(WriteBatch { memory: Some(memory(changes())), ..super::rows(rows) }).await.unwrap();
     (dir, path)
 }
 

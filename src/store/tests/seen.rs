@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use super::*;
-use crate::engine::audit::Trouble;
+use crate::engine::audit::{Occasion, Trouble};
+use crate::engine::decide::{Planned, Target};
 use crate::engine::name::TaskName;
 use crate::engine::observe::{After, Look, Observation};
 use crate::engine::task::{Common, Flavour, Task};
@@ -167,4 +168,52 @@ async fn a_reading_ends_when_its_time_is_over() {
     let (ended, count) = read(Duration::from_secs(3600));
     assert!(ended.is_ok(), "{ended:?}");
     assert_eq!(count, 3000);
+}
+
+#[tokio::test]
+async fn what_people_are_told_and_shown_has_a_row_each() {
+    let dir = TempDir::new().unwrap();
+    let store = Store::open(dir.path()).unwrap();
+    let planned = |id: &str, action, mode| Planned {
+        rule: "r".into(),
+        action,
+        mode,
+        kind: Kind::Upload,
+        task: Some(Target {
+            task: Arc::new(listing(id, State::Failed)),
+            subject: Subject::Task(Kind::Upload, id.into()),
+            attempt: 1,
+            error: "too many requests".into(),
+            class: Some(Class::Throttled),
+        }),
+        reason: "failed for 1h".to_owned(),
+        fresh: true,
+        farewell: false,
+    };
+    let actions = Arc::new(vec![
+        planned("a", Action::Notify, Mode::Live),
+        planned("b", Action::RetrySome, Mode::Live),
+        planned("c", Action::RetrySome, Mode::DryRun),
+    ]);
+    let occasion = Occasion { time: at(1), server: home(), rules_revision: "abc".to_owned() };
+    let rows = vec![(IntentId(3), 0), (IntentId(5), 2)];
+    let shown = vec![Shown { occasion, actions, rows }];
+    // An outcome of the same batch finds its row.
+    let outcomes = vec![(IntentId(5), Outcome::SkippedChanged, "in vain".to_owned())];
+    let batch = WriteBatch { shown, outcomes, ..WriteBatch::new(home()) };
+    assert!(!batch.is_empty());
+    store.write(batch).await.unwrap();
+    let told: Vec<String> = audit(dir.path())
+        .iter()
+        .map(|row| {
+            let (name, error) = (row.task_name.as_deref().unwrap(), row.error.as_deref().unwrap());
+            let id = row.task_id.as_ref().unwrap();
+            format!("{} {} {id} {:?} {} {name}: {error}", row.id, row.action, row.mode, row.outcome)
+        })
+        .collect();
+    let expected = [
+        "3 notify a Live effective upload a.bin to [/d](/x): too many requests",
+        "5 retry_some c DryRun skipped_changed upload c.bin to [/d](/x): too many requests",
+    ];
+    assert_eq!(told, expected);
 }
