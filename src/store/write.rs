@@ -29,10 +29,6 @@ use crate::engine::task::{Kind, RuleName, ServerName, TaskId};
 /// The most requests that are committed together.
 const GROUP: usize = 64;
 
-/// Rows in one commit after which the pages of the file that were read for it are let go of: a first look
-/// at a long list touches all that there is room for, and later ones few.
-const MANY: u64 = 10_000;
-
 /// How long the writer leaves the disk to others between two steps of pruning.
 const REST: Duration = Duration::from_millis(20);
 
@@ -335,7 +331,6 @@ impl Writer {
     ) -> Result<Vec<Result<(), Cause>>, Cause> {
         self.files.check()?;
         fault_point("before a write");
-        let before = self.connection.total_changes();
         let mut transaction =
             self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         let mut results = Vec::with_capacity(batches.len());
@@ -357,9 +352,6 @@ impl Writer {
         fault_point("before a commit");
         transaction.commit()?;
         fault_point("after a commit");
-        if self.connection.total_changes() - before > MANY {
-            self.connection.execute_batch("PRAGMA shrink_memory")?;
-        }
         // They may have gone between the first look and the commit.
         self.files.check()?;
         Ok(results)
