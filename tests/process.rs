@@ -72,6 +72,12 @@ fn assert_no_harm(sandbox: &Sandbox) {
     assert_eq!(report(sandbox).violations(), Vec::<String>::new());
 }
 
+/// That all of the log was copied into the database, which SQLite does when the last one closes it.
+fn assert_store_closed(home: &Home) {
+    let left = ["taskwarden.db", "taskwarden.db-wal"].map(|name| home.state().join(name).exists());
+    assert_eq!(left, [true, false]);
+}
+
 fn rows_of(rows: &[AuditRow], id: &str) -> Vec<AuditRow> {
     let of = |row: &&AuditRow| row.task_id.as_ref().is_some_and(|task| task.as_str() == id);
     rows.iter().filter(of).cloned().collect()
@@ -111,6 +117,7 @@ async fn retries_cancels_and_clears(flavour: Flavour) {
         })
         .await;
     let said = daemon.terminate().await;
+    assert_store_closed(&home);
     assert!(said.contains("looking after 1 server with 3 rules"), "{said}");
     assert!(said.trim_end().ends_with("stopping"), "{said}");
     assert_no_harm(&sandbox);
@@ -367,6 +374,7 @@ async fn a_signal_lets_the_call_in_flight_end_and_its_outcome_be_written_down() 
         let status = daemon.ends().await;
         assert_eq!(status.code(), Some(0), "{}", daemon.said());
         let took = began.elapsed();
+        assert_store_closed(&home);
         assert_eq!(calls(&sandbox, Endpoint::RetrySome), 1);
         assert_no_harm(&sandbox);
         (rows_of(&home.audit(), &task), took)
