@@ -4,7 +4,7 @@
 use std::collections::hash_map::Entry;
 use std::sync::{Arc, OnceLock};
 
-use foldhash::HashMap;
+use foldhash::{HashMap, HashMapExt as _};
 
 use super::predicate::OfError;
 use super::task::{Kind, State};
@@ -27,36 +27,39 @@ pub(super) struct Taker {
     pub(super) holds: bool,
 }
 
-/// The same for all tasks. It holds as long as rules and flavour do.
+/// The same for all tasks, which holds as long as rules and flavour do.
+#[derive(Debug, Default)]
+pub(super) struct Settled(HashMap<(Kind, State, Arc<str>), Arc<Alike>>);
+
+/// The same in an evaluation. While it lasts nothing that it looks at moves, so that what lies at one place is the same.
 #[derive(Debug, Default)]
 pub(super) struct Alikes {
-    by_text: HashMap<(Kind, State, Arc<str>), Arc<Alike>>,
+    by_text: Settled,
     /// The same by where kind and text lie: many texts are shared, and to read them takes its time.
-    by_place: HashMap<Place, Arc<Alike>>,
+    by_place: HashMap<(usize, State, usize), Arc<Alike>>,
 }
-
-type Place = (usize, State, usize, usize);
 
 /// Where each task has an error of its own, there is little to remember.
 const MOST: usize = 4096;
 
 impl Alikes {
-    /// An evaluation ends. While it lasted nothing that it looked at moved, so that what lay at the same place
-    /// was the same.
-    pub(super) fn end(&mut self) {
-        self.by_place.clear();
-        if self.by_text.len() > MOST {
-            self.by_text.clear();
-        }
+    /// An evaluation begins, with what earlier ones found.
+    pub(super) fn new(by_text: Settled) -> Self {
+        Self { by_text, by_place: HashMap::new() }
+    }
+
+    /// It ends: what outlives it.
+    pub(super) fn end(self) -> Settled {
+        if self.by_text.0.len() > MOST { Settled::default() } else { self.by_text }
     }
 
     /// What is known of such tasks, which may be nothing yet.
     pub(super) fn of(&mut self, kind: &Kind, state: State, error: &Arc<str>) -> Arc<Alike> {
-        let place = (std::ptr::from_ref(kind).addr(), state, error.as_ptr().addr(), error.len());
+        let place = (std::ptr::from_ref(kind).addr(), state, error.as_ptr().addr());
         if let Some(known) = self.by_place.get(&place) {
             return Arc::clone(known);
         }
-        match self.by_text.entry((kind.clone(), state, Arc::clone(error))) {
+        match self.by_text.0.entry((kind.clone(), state, Arc::clone(error))) {
             Entry::Occupied(known) => {
                 self.by_place.insert(place, Arc::clone(known.get()));
                 Arc::clone(known.get())
@@ -70,41 +73,53 @@ impl Alikes {
 mod tests {
     use super::*;
 
+    static COPY: Kind = Kind::Copy;
+    static MOVE: Kind = Kind::Move;
+
     /// Marks what is known of such tasks, or tells whether it was marked before.
-    fn known(alikes: &mut Alikes, state: State, error: &Arc<str>) -> bool {
-        let alike = alikes.of(&KIND, state, error);
+    fn known(alikes: &mut Alikes, kind: &'static Kind, state: State, error: &Arc<str>) -> bool {
+        let alike = alikes.of(kind, state, error);
         let known = alike.takers.get().is_some();
         alike.takers.get_or_init(Box::default);
         known
     }
 
-    static KIND: Kind = Kind::Copy;
-
     #[test]
     fn what_lies_where_another_error_lay_is_not_taken_for_it() {
         let mut alikes = Alikes::default();
-        assert!(!known(&mut alikes, State::Failed, &"busy".into()));
+        assert!(!known(&mut alikes, &COPY, State::Failed, &"busy".into()));
         let mut error: Arc<str> = "busy".into();
         // Found by its text, then by its place.
         for _ in 0..2 {
-            assert!(known(&mut alikes, State::Failed, &error));
+            assert!(known(&mut alikes, &COPY, State::Failed, &error));
         }
-        assert!(!known(&mut alikes, State::Canceled, &"busy".into()));
-        assert!(alikes.of(&Kind::Move, State::Failed, &"busy".into()).takers.get().is_none());
-        alikes.end();
+        let mut alikes = Alikes::new(alikes.end());
         Arc::get_mut(&mut error).unwrap().make_ascii_uppercase();
-        assert!(!known(&mut alikes, State::Failed, &error));
+        assert!(!known(&mut alikes, &COPY, State::Failed, &error));
         // What was found out of a text outlives the evaluation.
-        assert!(known(&mut alikes, State::Failed, &"busy".into()));
+        assert!(known(&mut alikes, &COPY, State::Failed, &"busy".into()));
+    }
+
+    #[test]
+    fn tasks_of_another_kind_or_state_are_not_alike() {
+        let mut alikes = Alikes::default();
+        let error: Arc<str> = "busy".into();
+        for (kind, state) in
+            [(&COPY, State::Failed), (&MOVE, State::Failed), (&COPY, State::Canceled)]
+        {
+            for before in [false, true, true] {
+                assert_eq!(known(&mut alikes, kind, state, &error), before, "{kind} {state}");
+            }
+        }
     }
 
     #[test]
     fn errors_that_each_come_once_are_let_go_of() {
         let mut alikes = Alikes::default();
         for n in 0..=MOST {
-            known(&mut alikes, State::Failed, &n.to_string().into());
+            known(&mut alikes, &COPY, State::Failed, &n.to_string().into());
         }
-        alikes.end();
-        assert!(!known(&mut alikes, State::Failed, &"1".into()));
+        let mut alikes = Alikes::new(alikes.end());
+        assert!(!known(&mut alikes, &COPY, State::Failed, &"1".into()));
     }
 }

@@ -10,7 +10,7 @@ use std::time::Duration;
 use foldhash::{HashMap, HashMapExt as _};
 use jiff::{SignedDuration, Timestamp};
 
-use super::alike::{Alike, Alikes, Taker};
+use super::alike::{Alike, Alikes, Settled, Taker};
 use super::audit::{AuditRow, IntentId, Occasion, Outcome};
 use super::backoff::draw;
 use super::breaker::{Breaker, BreakerKey, BreakerSettings, CanaryState, Verdict};
@@ -204,7 +204,7 @@ pub fn decide_part(
 #[derive(Debug, Default)]
 pub struct Sleepers {
     kinds: BTreeMap<Kind, Asleep>,
-    alikes: Alikes,
+    settled: Settled,
     flavour: Flavour,
     last: Option<Timestamp>,
 }
@@ -224,7 +224,7 @@ impl Sleepers {
     /// Wakes all of them.
     pub fn wake_all(&mut self) {
         self.kinds.clear();
-        self.alikes = Alikes::default();
+        self.settled = Settled::default();
     }
 
     /// Comes to the same as [`decide`], without a look at those that sleep. The rules must be those
@@ -510,7 +510,7 @@ impl<'a> Evaluation<'a> {
             return self.run(None).0;
         }
         self.advance_breakers();
-        self.alikes = std::mem::take(&mut sleepers.alikes);
+        self.alikes = Alikes::new(std::mem::take(&mut sleepers.settled));
         let spans = spans(self.rules);
         let mut candidates = Vec::new();
         for (kind, tasks) in &snapshot.kinds {
@@ -526,8 +526,7 @@ impl<'a> Evaluation<'a> {
                 *until = known.map_or(AWAKE, |known| wake(&spans, task.state, known, now).into());
             }
         }
-        self.alikes.end();
-        sleepers.alikes = std::mem::take(&mut self.alikes);
+        sleepers.settled = std::mem::take(&mut self.alikes).end();
         self.weigh_all(candidates, None, None);
         self.weigh_whole_kinds(None);
         self.finish(None).0

@@ -11,7 +11,8 @@ use smol_str::SmolStr;
 use super::audit::IntentId;
 use super::backoff::{Backoff, Jitter};
 use super::breaker::{BreakerKey, BreakerSettings};
-use super::decide::{Decision, Tick, decide};
+use super::decide::{Decision, Sleepers, Tick, decide};
+use super::listing::Listing;
 use super::memory::{Answer, KindPending, Memory, Pending, Settling, Snapshot};
 use super::name::TaskName;
 use super::predicate::{Comparison, Leaf, Predicate, SpanField, Test, TextField};
@@ -494,6 +495,79 @@ fn the_breaker_leaves_a_failing_mount_alone() {
          330 #2 r: retry_some b attempt 1
          340 #2 ineffective: the task stayed as it was",
     );
+}
+
+#[test]
+fn what_was_settled_by_other_rules_is_forgotten_when_all_wake() {
+    let by = |name: &str, pattern| {
+        rule(name, Action::RetrySome, Predicate::All(vec![state(State::Failed), error(pattern)]))
+    };
+    let mut world = World::new(Vec::new());
+    let tasks = [failed("a", 5, "x"), failed("b", 5, "y")];
+    world.tick(1000, &tasks, &Answer::Accepted);
+    let snapshot = Snapshot {
+        server: "home".into(),
+        flavour: world.flavour,
+        skew: SignedDuration::ZERO,
+        kinds: BTreeMap::from([(Kind::Copy, tasks.into_iter().map(Arc::new).collect())]),
+        unread: BTreeMap::new(),
+    };
+    let mut sleepers = Sleepers::default();
+    for rules in [vec![by("of x", "x"), by("of y", "y")], vec![by("of y", "y"), by("of x", "x")]] {
+        let rules = RuleSet { rules, ..RuleSet::default() };
+        sleepers.wake_all();
+        let tick = Tick { now: at(1000), seed: 0 };
+        let awake = sleepers.decide(&rules, &world.memory, &snapshot, tick);
+        let taken: Vec<_> = awake.actions.iter().map(|planned| planned.rule.to_string()).collect();
+        assert_eq!(taken, ["of x", "of y"]);
+        let all = decide(&rules, &world.memory, &snapshot, tick);
+        assert_eq!(format!("{awake:#?}"), format!("{all:#?}"));
+    }
+}
+
+#[test]
+fn a_sleeping_task_wakes_at_the_very_moment() {
+    let old = Test::Span(SpanField::Age, Comparison::AtLeast, Duration::from_secs(100));
+    let rules = vec![rule("old", Action::DeleteSome, leaf("age", old))];
+    let mut world = World::new(rules);
+    let listed: Vec<Arc<Task>> = vec![Arc::new(failed("a", 5, "x"))];
+    let tasks: Listing = listed.into();
+    let mut sleepers = Sleepers::default();
+    for (seconds, count) in [(10, 0), (104, 0), (105, 1)] {
+        let snapshot = Snapshot {
+            server: "home".into(),
+            flavour: world.flavour,
+            skew: SignedDuration::ZERO,
+            kinds: BTreeMap::from([(Kind::Copy, tasks.clone())]),
+            unread: BTreeMap::new(),
+        };
+        world.memory.fold(&snapshot, at(seconds));
+        let tick = Tick { now: at(seconds), seed: 0 };
+        let decision = sleepers.decide(&world.rules, &world.memory, &snapshot, tick);
+        assert_eq!(decision.actions.len(), count, "{seconds}");
+    }
+}
+
+#[test]
+fn what_was_settled_for_another_product_is_forgotten() {
+    let mut world = World::new(Vec::new());
+    let tasks = [failed("a", 5, "context canceled")];
+    world.tick(1000, &tasks, &Answer::Accepted);
+    let rules = RuleSet { rules: vec![retry("r")], ..RuleSet::default() };
+    let mut sleepers = Sleepers::default();
+    let listed: Listing = tasks.into_iter().map(Arc::new).collect();
+    for (flavour, count) in [(Flavour::AList, 0), (Flavour::OpenList, 1), (Flavour::AList, 0)] {
+        let snapshot = Snapshot {
+            server: "home".into(),
+            flavour,
+            skew: SignedDuration::ZERO,
+            kinds: BTreeMap::from([(Kind::Copy, listed.clone())]),
+            unread: BTreeMap::new(),
+        };
+        let tick = Tick { now: at(1000), seed: 0 };
+        let decision = sleepers.decide(&rules, &world.memory, &snapshot, tick);
+        assert_eq!(decision.actions.len(), count, "{flavour}");
+    }
 }
 
 #[test]

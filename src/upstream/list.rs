@@ -793,8 +793,8 @@ mod tests {
             "2", "[2]", "[]", "null", "[2,3]", "[2, 3]", "[ ]", "[2,]", "[null]", "-1", "[00]", "[9223372036854775808]",
         ];
         const IDS: [&str; 8] = ["a", "b", "ab", "a\\u0062", "longshared1", "longshared2", "longshared", "é"];
-        const TEXTS: [&str; 7] =
-            ["x", "", "a\\u0062", "\\ud800", "},{\\\"id\\\":\\\"", "get https://u:p@h/?sign=1", "a\tb"];
+        const TEXTS: [&str; 8] =
+            ["x", "y", "", "a\\u0062", "\\ud800", "},{\\\"id\\\":\\\"", "get https://u:p@h/?sign=1", "a\tb"];
         const MORE: [&str; 8] = [
             "", "", "", "", r#","more":[{"id":"q"},{"id":"r","state":7}]"#, r#","state":7"#, r#","id":"a""#,
             r#","more":" \"},{\"id\":\" ""#,
@@ -806,13 +806,13 @@ mod tests {
         };
         let parts = (
             prop::sample::select(&IDS[..]), some(&NUMBERS, "7"), some(&NUMBERS, "1.5"), some(&NUMBERS, "7"),
-            some(&ROLES, "2"), some(&TEXTS, "x"), some(&TEXTS, ""), some(&MORE, ""), 0_u8..20,
+            some(&ROLES, "2"), some(&TEXTS, "x"), some(&TEXTS, ""), some(&MORE, ""), some(&["bob"], "ann"), 0_u8..20,
         );
-        parts.prop_map(|(id, state, progress, bytes, roles, error, status, more, order)| match order {
+        parts.prop_map(|(id, state, progress, bytes, roles, error, status, more, creator, order)| match order {
             0 => format!(r#"{{"state":{state},"id":"{id}","error":"{error}","progress":{progress}{more}}}"#),
             1 => format!(r#"{{"id":"{id}","state":{state},"creator":null,"creator_role":{roles},"progress":{progress}{more}}}"#),
             _ => format!(
-                r#"{{"id":"{id}","name":"upload {id} to [/d](/)","creator":"ann","creator_role":{roles},"state":{state},"status":"{status}","progress":{progress},"start_time":"2026-11-23T19:32:47Z","end_time":null,"total_bytes":{bytes},"error":"{error}"{more}}}"#
+                r#"{{"id":"{id}","name":"upload {id} to [/d](/)","creator":"{creator}","creator_role":{roles},"state":{state},"status":"{status}","progress":{progress},"start_time":"2026-11-23T19:32:47Z","end_time":null,"total_bytes":{bytes},"error":"{error}"{more}}}"#
             ),
         })
     }

@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use super::super::class::Class;
 use super::super::memory::TaskMemory;
 use super::super::pattern::Pattern;
-use super::super::predicate::View;
+use super::super::predicate::{RoleTest, View};
 use super::super::rule::Effect;
 use super::*;
 
@@ -37,6 +37,10 @@ fn tests() -> impl Strategy<Value = Predicate> {
         .prop_map(move |pattern| leaf("error", text(TextField::Error, pattern))),
         prop::sample::select(vec!["a", "[0-3]", "src"])
             .prop_map(move |pattern| leaf("name", text(TextField::Name, pattern))),
+        prop::sample::select(vec!["admin", "ann"])
+            .prop_map(|creator| leaf("creator", Test::Creator(vec![creator.to_owned()]))),
+        prop::sample::select(vec![RoleTest::Admin, RoleTest::User, RoleTest::Number(7)])
+            .prop_map(|role| leaf("role", Test::Role(vec![role]))),
         (0_u32..4).prop_map(|days| {
             let age = Duration::from_secs(u64::from(days) * 3600);
             leaf("age", Test::Span(SpanField::Age, Comparison::AtLeast, age))
@@ -59,11 +63,16 @@ fn listed() -> impl Strategy<Value = Vec<Task>> {
         prop::sample::select(State::KNOWN.to_vec()),
         prop::sample::select(ERRORS.to_vec()),
         0_i64..20_000,
+        prop::sample::select(vec!["admin", "ann"]),
+        prop::sample::select(vec![0_i64, 2, 7]),
     );
     prop::collection::vec(one, 1..12).prop_map(|tasks| {
-        let made = tasks.into_iter().enumerate().map(|(n, (state, error, ended))| {
-            task(&format!("t{n:02}"), state, Some((ended, ended + 1)), error)
-        });
+        let made =
+            tasks.into_iter().enumerate().map(|(n, (state, error, ended, creator, role))| {
+                let mut task = task(&format!("t{n:02}"), state, Some((ended, ended + 1)), error);
+                (task.creator, task.roles) = (creator.into(), [role].into());
+                task
+            });
         made.collect()
     })
 }
