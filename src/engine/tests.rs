@@ -526,6 +526,39 @@ fn what_was_settled_by_other_rules_is_forgotten_when_all_wake() {
 }
 
 #[test]
+fn a_task_that_sleeps_is_let_go_of_with_another_of_its_name() {
+    let mut r =
+        rule("r", Action::RetrySome, Predicate::All(vec![state(State::Failed), error("x")]));
+    r.identity = Identity::Name;
+    r.max_attempts = Some(1);
+    r.on_give_up = vec![Action::DeleteSome];
+    let mut world = World::new(vec![r]);
+    let same = |task: Task| {
+        Arc::new(Task { name: TaskName::new("copy [/src](/same) to [/dst](/)"), ..task })
+    };
+    let done = same(task("b", State::Succeeded, Some((1, 5)), ""));
+    let mut sleepers = Sleepers::default();
+    for (seconds, ended, count) in [(100, 5, 1), (110, 105, 2)] {
+        let tasks = vec![same(failed("a", ended, "x")), Arc::clone(&done)];
+        let snapshot = Snapshot {
+            server: "home".into(),
+            flavour: world.flavour,
+            skew: SignedDuration::ZERO,
+            kinds: BTreeMap::from([(Kind::Copy, tasks.clone().into())]),
+            unread: BTreeMap::new(),
+        };
+        world.memory.fold(&snapshot, at(seconds));
+        let tick = Tick { now: at(seconds), seed: 0 };
+        let awake = sleepers.decide(&world.rules, &world.memory, &snapshot, tick);
+        // They take turns.
+        assert_eq!(awake.actions.len() + awake.waiting.len(), count, "{seconds}");
+        let tasks: Vec<Task> = tasks.iter().map(|task| (**task).clone()).collect();
+        let all = world.tick(seconds, &tasks, &Answer::Accepted);
+        assert_eq!(format!("{awake:#?}"), format!("{all:#?}"));
+    }
+}
+
+#[test]
 fn a_sleeping_task_wakes_at_the_very_moment() {
     let old = Test::Span(SpanField::Age, Comparison::AtLeast, Duration::from_secs(100));
     let rules = vec![rule("old", Action::DeleteSome, leaf("age", old))];

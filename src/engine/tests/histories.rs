@@ -170,8 +170,6 @@ struct History {
     /// Some of the rules, asked as the daemon asks.
     sleepers: Sleepers,
     slept_by: RuleSet,
-    /// All of them, so asked.
-    all_sleepers: Sleepers,
 }
 
 impl History {
@@ -195,7 +193,6 @@ impl History {
             listed: Vec::new(),
             sleepers: Sleepers::default(),
             slept_by: sleeping_rules(),
-            all_sleepers: Sleepers::default(),
         }
     }
 
@@ -294,7 +291,7 @@ impl History {
         }
         if step.restart {
             self.memory = restored(&self.stored);
-            (self.sleepers, self.all_sleepers) = (Sleepers::default(), Sleepers::default());
+            self.sleepers = Sleepers::default();
         }
         let snapshot = self.snapshot(step.unread);
         let mut reversed = snapshot.clone();
@@ -309,8 +306,6 @@ impl History {
         let awake = self.sleepers.decide(&self.slept_by, &self.memory, &snapshot, tick);
         let all = decide(&self.slept_by, &self.memory, &snapshot, tick);
         assert_eq!(format!("{awake:#?}"), format!("{all:#?}"));
-        let awake = self.all_sleepers.decide(&self.rules, &self.memory, &snapshot, tick);
-        assert_eq!(format!("{awake:#?}"), format!("{decision:#?}"));
         self.listed = snapshot.kinds.values().flatten().cloned().collect();
         // The same again, in another order, and after a restart: nothing hangs on any of these.
         let again = decide(&self.rules, &restored(&self.memory), &reversed, tick);
