@@ -711,6 +711,16 @@ mod tests {
     }
 
     #[test]
+    fn what_is_new_before_others_moves_them_along() {
+        let mut reader = Reader::default();
+        let (a, b) = (one("a", 7, "x"), one("b", 7, "x"));
+        for tasks in [&[b.clone()][..], &[b.clone(), a.clone()], &[b.clone(), a.clone()], &[b]] {
+            let read = reader.read(&answer(tasks)).unwrap();
+            assert_eq!(read, Reader::default().read(&answer(tasks)).unwrap());
+        }
+    }
+
+    #[test]
     fn the_done_list_counts_and_a_failed_look_leaves_nothing_behind() {
         let mut reader = Reader::default();
         let (old, new) = (one("a", 1, ""), one("a", 7, "x"));
