@@ -637,6 +637,10 @@ impl<'a> Evaluation<'a> {
         let error = error_of(task, remembered.task);
         let alike = self.alikes.of(kind, task.state, error);
         let view = self.view(kind, task, known).sharing(&alike.of_error);
+        if trace.is_some() {
+            // It tells the class, which says all that is asked of an error.
+            let _ = view.shown_class();
+        }
         let settled = alike.takers.get_or_init(|| self.takers(error, &view));
         let mut takers = Cow::Borrowed(&**settled);
         let gave_up = self.runs_that_gave_up(kind, task, remembered);

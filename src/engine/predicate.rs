@@ -265,8 +265,10 @@ impl<'a> View<'a> {
 
     /// Whether the class of a failed task's error is this, one of [`ClassTable::HINDERING`].
     pub(super) fn hinders(&self, class: &Class) -> bool {
-        let may = || self.classes.may_hinder(self.error());
-        *self.of_error().hinders.get_or_init(may) && self.class() == class
+        let OfError { judged, hinders, .. } = self.of_error();
+        // What is sorted already need not be looked at.
+        let may = || judged.get().is_some() || self.classes.may_hinder(self.error());
+        *hinders.get_or_init(may) && self.class() == class
     }
 
     /// The class of the error, and whether running the task again later is sensible.

@@ -163,7 +163,39 @@ fn leaf(leaf: &Leaf) -> String {
     set.sort_unstable();
     set.dedup();
     let mut shown = String::with_capacity(128);
-    // Writing into a string cannot fail.
-    let _ = write!(shown, "{} {set:?}", leaf.key);
+    shown.extend([leaf.key, " ["]);
+    for (place, text) in set.iter().enumerate() {
+        shown.push_str(if place > 0 { ", " } else { "" });
+        quote(text, &mut shown);
+    }
+    shown.push(']');
     shown
+}
+
+/// Writes a text as `{:?}` does. Most have nothing that is escaped, which is found out in less time than it
+/// takes to look at each character.
+fn quote(text: &str, out: &mut String) {
+    let is_plain = |byte| matches!(byte, b' '..=b'~') && !matches!(byte, b'"' | b'\\');
+    if text.bytes().all(is_plain) {
+        out.extend(["\"", text, "\""]);
+    } else {
+        // Writing into a string cannot fail.
+        let _ = write!(out, "{text:?}");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn texts_are_quoted_as_they_are_for_people(text in "[ -~\\\\\"'\n\té]{0,9}|\\PC{0,4}") {
+            let mut quoted = String::new();
+            quote(&text, &mut quoted);
+            prop_assert_eq!(quoted, format!("{text:?}"));
+        }
+    }
 }
