@@ -43,7 +43,7 @@ impl Table {
             Bar::AtLeast(bar) => ("at least", bar, value >= bar),
         };
         self.missed |= !met;
-        let digits = usize::from(value < 100.0);
+        let digits = usize::from(value < 100.0) + usize::from(value < 10.0);
         let met = if met { "met" } else { "missed" };
         println!("| {what} | {value:.digits$} {unit} | {word} {bar} {unit} | {met} |");
     }
