@@ -431,7 +431,7 @@ impl<'t> Paths<'t> {
         if !CALLS.iter().any(|known| known.eq_ignore_ascii_case(call)) {
             return None;
         }
-        Some(path - 1 - call.len()..self.named(slash + 1)?)
+        Some(path - 1 - call.len()..self.named(slash)?)
     }
 
     /// Behind the next bracket of the line.
@@ -626,6 +626,9 @@ mod tests {
             ("Get \"https://Host:5/a?b=c\": EOF", "get \"https://host:5/ \": eof"),
             ("at ftp://host", "at ftp://host/ "),
             (r"open C:\x: y: busy", "open /: y: busy"),
+            ("http://open /x: busy", "http://open/  /x: busy"),
+            ("NotEnough", "notenough\nnot enough"),
+            (&"NotEnough".repeat(8), &"notenough".repeat(8)),
             ("_NotEnoughSpace_, a_b_, x", "_notenoughspace_, a_b_, x\nnot enough space\na b"),
         ] {
             assert_eq!(readable(error), text);

@@ -198,8 +198,8 @@ pub fn decide_part(
 /// to find that out anew at every look would take most of a tick.
 ///
 /// A task sleeps while it is listed as it was and no matcher that looks at time can come out otherwise.
-/// One that a rule has taken, or has let go of, or with an action that waits to be judged, never does:
-/// so all that is remembered of a sleeping task comes from its listing. Whatever else changes what
+/// One that a rule has taken, be it to let go of it, or with an action that waits to be judged, never does:
+/// so all that rules see of a sleeping task comes from its listing. Whatever else changes what
 /// rules make of tasks (other rules, what people ask for, a clock that is set) must wake all.
 #[derive(Debug, Default)]
 pub struct Sleepers {
@@ -441,7 +441,7 @@ struct Evaluation<'a> {
     names_given_up: HashMap<Subject, Vec<usize>>,
     runs_by_name: HashMap<&'a RuleName, usize>,
     counts_names: bool,
-    /// Whether a rule has, or had, something to do with the task that was looked at last.
+    /// Whether a rule has something to do with the task that was looked at last, or waits to see what came of it.
     concerned: bool,
     /// Whether a trace is to hold no more than what comes of it.
     brief: bool,
@@ -506,7 +506,6 @@ impl<'a> Evaluation<'a> {
         let (now, snapshot) = (self.tick.now, self.snapshot);
         // Tasks of a name share what rules remember of them.
         if self.counts_names {
-            sleepers.wake_all();
             return self.run(None).0;
         }
         self.advance_breakers();
@@ -644,7 +643,7 @@ impl<'a> Evaluation<'a> {
         let settled = alike.takers.get_or_init(|| self.takers(error, &view));
         let mut takers = Cow::Borrowed(&**settled);
         let gave_up = self.runs_that_gave_up(kind, task, remembered);
-        let mut concerned = known.pending.is_some() || !gave_up.is_empty();
+        let mut concerned = known.pending.is_some();
         let whole = trace.is_some() && !self.brief;
         if whole {
             takers = (0..self.runs.len()).map(|run| Taker { run, holds: false }).collect();

@@ -1704,3 +1704,45 @@ fn judge(pending: &Pending, task: &Task, flavour: Flavour, now: Timestamp) -> Op
         Effect::Remove => not_carried_out("the task is still listed"),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn progress_is_restored_in_whatever_order_it_comes() {
+        let (a, b) = (Subject::Name(Kind::Copy, 1), Subject::Name(Kind::Copy, 2));
+        let mut memory = Memory::new("home".into());
+        for attempts in [1, 2] {
+            let some = Some(Progress { attempts, ..Progress::default() });
+            let entries = [(&a, "s"), (&b, "r"), (&a, "r"), (&b, "q")];
+            let progress = entries.map(|(of, rule)| (of.clone(), rule.into(), some.clone()));
+            memory.restore(Changes { progress: progress.into(), ..Changes::default() });
+            for (of, rule) in entries {
+                assert_eq!(memory.progress_of(of, &rule.into()), some.as_ref(), "{rule}");
+            }
+            let rules = |of| memory.progress[of].iter().map(|(rule, _)| rule.as_str());
+            assert_eq!(rules(&a).chain(rules(&b)).collect::<Vec<_>>(), ["r", "s", "q", "r"]);
+        }
+        let gone = vec![(a.clone(), "s".into(), None), (b.clone(), "never".into(), None)];
+        memory.restore(Changes { progress: gone, ..Changes::default() });
+        let left = [&a, &b].map(|of| memory.progress[of].iter().count());
+        assert_eq!(left, [1, 2]);
+    }
+
+    proptest! {
+        #[test]
+        fn a_cursor_finds_what_the_map_has(
+            map in prop::collection::btree_map(0_u8..100, any::<u8>(), 0..60),
+            asked in prop::collection::vec((0_u8..100, 0_u8..4), 0..20),
+        ) {
+            let mut cursor = Cursor::new(Some(&map));
+            // Some keys near each other, then others in whatever order.
+            for key in asked.into_iter().flat_map(|(from, more)| from..=from + more) {
+                prop_assert_eq!(cursor.find(&key), map.get(&key), "{}", key);
+            }
+        }
+    }
+}

@@ -409,6 +409,7 @@ mod tests {
             ("download u:p/q?r#s@h.example/f to (/d)", "download ***@h.example/f to (/d)"),
             ("download http:/u:p@h/f to (/d)", "download ***@h/f to (/d)"),
             ("download h.example:80/me@home to (/d)", "download h.example:80/me@home to (/d)"),
+            ("download h.example/f?sign=abc to (/d)", "download h.example/f?sign=*** to (/d)"),
             ("download thunder://QUE/eA== to (/d)", "download thunder://*** to (/d)"),
             ("download https://h/x?s=a to (b@c to (/d)", "download https://h/x?s=*** to (/d)"),
             ("upload https://u:p@h/x.url to [/d](/)", "upload https://***@h/x.url to [/d](/)"),

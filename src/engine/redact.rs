@@ -840,6 +840,21 @@ mod tests {
         }
     }
 
+    #[test]
+    fn secrets_that_lie_in_others_go() {
+        for (text, expected) in [
+            ("https://user:pa?ss@h.example/x?sign=abc", "https://***@h.example/x?sign=***"),
+            (
+                "Post \"https://t.example/bot123456789:AAHdqTcvCH1vGWJxfSeofSAs0K5PALDsaw/getMe\": EOF",
+                "Post \"https://t.example/bot123456789:***/getMe\": EOF",
+            ),
+            // What a token leaves looks like a key.
+            ("https://h.example/#eyJabcdefgh.abcdefgha=b; x", "https://h.example/#***; x"),
+        ] {
+            assert_eq!(scrub(text), expected);
+        }
+    }
+
     proptest! {
         #[test]
         fn scrubbing_twice_changes_nothing(

@@ -15,7 +15,7 @@ use super::decide::{Decision, Sleepers, Tick, decide};
 use super::listing::Listing;
 use super::memory::{Answer, KindPending, Memory, Pending, Settling, Snapshot};
 use super::name::TaskName;
-use super::predicate::{Comparison, Leaf, Predicate, SpanField, Test, TextField};
+use super::predicate::{Comparison, Leaf, NumberField, Predicate, SpanField, Test, TextField};
 use super::rule::{Action, Identity, Limits, Mode, Rule, RuleSet};
 use super::task::{Common, Flavour, Kind, State, Task};
 
@@ -193,6 +193,17 @@ impl World {
             }
         }
         decision
+    }
+}
+
+/// A look that shows this queue.
+fn copies(world: &World, tasks: Listing) -> Snapshot {
+    Snapshot {
+        server: "home".into(),
+        flavour: world.flavour,
+        skew: SignedDuration::ZERO,
+        kinds: BTreeMap::from([(Kind::Copy, tasks)]),
+        unread: BTreeMap::new(),
     }
 }
 
@@ -505,13 +516,7 @@ fn what_was_settled_by_other_rules_is_forgotten_when_all_wake() {
     let mut world = World::new(Vec::new());
     let tasks = [failed("a", 5, "x"), failed("b", 5, "y")];
     world.tick(1000, &tasks, &Answer::Accepted);
-    let snapshot = Snapshot {
-        server: "home".into(),
-        flavour: world.flavour,
-        skew: SignedDuration::ZERO,
-        kinds: BTreeMap::from([(Kind::Copy, tasks.into_iter().map(Arc::new).collect())]),
-        unread: BTreeMap::new(),
-    };
+    let snapshot = copies(&world, tasks.into_iter().map(Arc::new).collect());
     let mut sleepers = Sleepers::default();
     for rules in [vec![by("of x", "x"), by("of y", "y")], vec![by("of y", "y"), by("of x", "x")]] {
         let rules = RuleSet { rules, ..RuleSet::default() };
@@ -540,13 +545,7 @@ fn a_task_that_sleeps_is_let_go_of_with_another_of_its_name() {
     let mut sleepers = Sleepers::default();
     for (seconds, ended, count) in [(100, 5, 1), (110, 105, 2)] {
         let tasks = vec![same(failed("a", ended, "x")), Arc::clone(&done)];
-        let snapshot = Snapshot {
-            server: "home".into(),
-            flavour: world.flavour,
-            skew: SignedDuration::ZERO,
-            kinds: BTreeMap::from([(Kind::Copy, tasks.clone().into())]),
-            unread: BTreeMap::new(),
-        };
+        let snapshot = copies(&world, tasks.clone().into());
         world.memory.fold(&snapshot, at(seconds));
         let tick = Tick { now: at(seconds), seed: 0 };
         let awake = sleepers.decide(&world.rules, &world.memory, &snapshot, tick);
@@ -567,13 +566,55 @@ fn a_sleeping_task_wakes_at_the_very_moment() {
     let tasks: Listing = listed.into();
     let mut sleepers = Sleepers::default();
     for (seconds, count) in [(10, 0), (104, 0), (105, 1)] {
-        let snapshot = Snapshot {
-            server: "home".into(),
-            flavour: world.flavour,
-            skew: SignedDuration::ZERO,
-            kinds: BTreeMap::from([(Kind::Copy, tasks.clone())]),
-            unread: BTreeMap::new(),
-        };
+        let snapshot = copies(&world, tasks.clone());
+        world.memory.fold(&snapshot, at(seconds));
+        let tick = Tick { now: at(seconds), seed: 0 };
+        let decision = sleepers.decide(&world.rules, &world.memory, &snapshot, tick);
+        assert_eq!(decision.actions.len(), count, "{seconds}");
+    }
+}
+
+#[test]
+fn a_task_whose_call_waits_to_be_judged_does_not_sleep() {
+    let new = Test::Span(SpanField::Age, Comparison::Less, Duration::from_secs(80));
+    let again = Test::Number(NumberField::Attempts, Comparison::AtLeast, 1.0);
+    let either = Predicate::Any(vec![leaf("age", new), leaf("attempts", again)]);
+    let rules = vec![rule("r", Action::RetrySome, either)];
+    let mut world = World::new(rules);
+    // Nothing will tell whether it ran, so the call counts once it is judged.
+    let listed = task("a", State::Failed, None, "x");
+    let shared: Listing = vec![Arc::new(listed.clone())].into();
+    let mut sleepers = Sleepers::default();
+    // It is new; a call is lost; it is not new any more; the call is judged.
+    for (seconds, waits) in [(0, 1), (60, 0), (85, 0), (95, 1)] {
+        let snapshot = copies(&world, shared.clone());
+        let now = at(seconds);
+        let mut memory = world.memory.clone();
+        memory.fold(&snapshot, now);
+        let tick = Tick { now, seed: 0 };
+        let awake = sleepers.decide(&world.rules, &memory, &snapshot, tick);
+        assert_eq!(awake.waiting.len(), waits, "{seconds}");
+        let lost = Answer::Lost("timed out".to_owned());
+        let all = world.tick(seconds, std::slice::from_ref(&listed), &lost);
+        assert_eq!(format!("{awake:#?}"), format!("{all:#?}"));
+    }
+}
+
+#[test]
+fn the_tasks_of_a_kind_that_vanishes_do_not_sleep() {
+    const DAY: i64 = 24 * 3600;
+    let new = Test::Span(SpanField::Age, Comparison::Less, Duration::from_secs(7));
+    let mut world = World::new(vec![rule("r", Action::Notify, leaf("age", new))]);
+    let tasks: Listing = vec![Arc::new(task("a", State::Pending, None, ""))].into();
+    let mut sleepers = Sleepers::default();
+    // After a week the kind is forgotten, and its tasks are new once more.
+    for (seconds, there, count) in
+        [(0, true, 1), (10, true, 0), (DAY, false, 0), (9 * DAY, false, 0), (10 * DAY, true, 1)]
+    {
+        let mut snapshot = copies(&world, tasks.clone());
+        if !there {
+            snapshot.kinds = BTreeMap::from([(Kind::Upload, Listing::default())]);
+        }
         world.memory.fold(&snapshot, at(seconds));
         let tick = Tick { now: at(seconds), seed: 0 };
         let decision = sleepers.decide(&world.rules, &world.memory, &snapshot, tick);

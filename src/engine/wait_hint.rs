@@ -195,6 +195,14 @@ mod tests {
     }
 
     #[test]
+    fn a_long_error_is_cut_between_characters() {
+        for before in ["", "x", "xx"] {
+            let error = [before, &"频".repeat(LOOKED_AT), ", retry after 9s"].concat();
+            assert_eq!(named_wait(&error, None), None);
+        }
+    }
+
+    #[test]
     fn a_rule_may_say_where_the_wait_stands() {
         for (pattern, error, seconds) in [
             (r"cool (\S+)", "cool 90 now", Some(90)),

@@ -729,6 +729,19 @@ async fn a_database_that_another_program_locks_works_again_when_it_lets_go() {
 }
 
 #[test]
+fn a_start_writes_something_and_what_comes_after_is_synced() {
+    let (dir, path) = used_folder();
+    for path in [&path, &dir.path().join("new.db")] {
+        let writer = Writer::open(path).unwrap();
+        // Only that shows that there is room.
+        assert!(fs::metadata(path.with_extension("db-wal")).unwrap().len() > 0);
+        let synchronous = |row: &rusqlite::Row<'_>| row.get::<_, i64>(0);
+        let synchronous = writer.connection.pragma_query_value(None, "synchronous", synchronous);
+        assert_eq!(synchronous.unwrap(), 2, "full");
+    }
+}
+
+#[test]
 fn a_fresh_database_that_another_program_locks_is_a_clear_error() {
     let dir = TempDir::new().unwrap();
     let other = Connection::open(dir.path().join(DATABASE)).unwrap();

@@ -1007,6 +1007,28 @@ fn a_wait_that_the_error_names_is_waited_for_also_when_the_server_forgot_it() {
     );
 }
 
+#[test]
+fn each_rule_looks_for_the_wait_in_its_own_way() {
+    let error = "cool 300, retry after 90s";
+    let mut own = retry("own");
+    own.retry_after = Some(regex::Regex::new(r"cool (\d+)").unwrap());
+    own.continues = true;
+    // The same tasks, but one of the rules looks first.
+    for (rules, expected) in [
+        (vec![own.clone(), retry("any")], "95 #1 any: retry_some a attempt 1"),
+        (vec![own.clone()], "305 #1 own: retry_some a attempt 1"),
+    ] {
+        let at = [10, 94, 95, 304, 305].map(|seconds| (seconds, vec![failed("a", 5, error)]));
+        let mut world = World::new(rules);
+        for (seconds, tasks) in at {
+            if world.log.is_empty() {
+                world.tick(seconds, &tasks, &Answer::Accepted);
+            }
+        }
+        assert_log(&world, expected);
+    }
+}
+
 /// A rule with a breaker that two throttled tasks open, and what follows in a world of three.
 fn broken(fate: impl Fn(i64) -> Option<Task>) -> String {
     let mut r = retry("r");

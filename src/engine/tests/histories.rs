@@ -5,13 +5,13 @@ use std::collections::{HashMap, HashSet};
 use jiff::tz::TimeZone;
 use proptest::prelude::*;
 
-use super::super::decide::{Planned, Sleepers, examine};
+use super::super::decide::{Planned, Sleepers, examine, examine_briefly};
 use super::super::memory::{Changes, Subject};
 use super::super::moment::Moment;
 use super::super::rule::Effect;
 use super::super::schedule::Schedule;
 use super::super::task::{RuleName, TaskId};
-use super::super::trace::Look;
+use super::super::trace::{Look, TaskTrace};
 use super::*;
 
 const IDS: [&str; 5] = ["a", "b", "c", "d", "e"];
@@ -136,6 +136,7 @@ fn sleeping_rules() -> RuleSet {
         let span = Test::Span(field, comparison, Duration::from_secs(seconds));
         rule(name, Action::Notify, leaf("age", span))
     };
+    kept.push(rule("all", Action::ClearSucceeded, state(State::Succeeded)));
     kept.push(after("old", SpanField::Age, Comparison::More, 100));
     kept.push(after("long", SpanField::RunningFor, Comparison::AtLeast, 50));
     kept.push(after("new", SpanField::Age, Comparison::Less, 7));
@@ -316,6 +317,7 @@ impl History {
             assert_eq!(format!("{decision:#?}"), format!("{mirrored:#?}"));
         }
         self.hold_against_explain(&snapshot, tick, &decision);
+        self.hold_against_brief(&snapshot, tick);
 
         self.memory.absorb(decision.memory.clone());
         for give_up in &decision.give_ups {
@@ -347,7 +349,14 @@ impl History {
     /// Folds the look in, and holds every count against what the judgements say.
     fn fold(&mut self, snapshot: &Snapshot, now: Timestamp) {
         let before = restored(&self.memory);
+        // Tasks that are not known to be as they were are all looked at.
+        let mut anew = (self.memory.clone(), snapshot.clone());
+        for tasks in anew.1.kinds.values_mut() {
+            *tasks = tasks.iter().map(|task| Arc::new((**task).clone())).collect();
+        }
         let judgements = self.memory.fold(snapshot, now);
+        assert_eq!(anew.0.fold(&anew.1, now), judgements);
+        assert_eq!(everything(&anew.0), everything(&self.memory));
         let mut carried_out: HashMap<(Subject, RuleName), u32> = HashMap::new();
         for judgement in &judgements {
             let pending = self.intents.remove(&judgement.intent).expect("judged once only");
@@ -402,6 +411,20 @@ impl History {
                 assert!(let_go || planned == (look.look == Look::Acts), "{look:?}");
             }
         }
+    }
+
+    /// What a brief look at a task tells is what a whole one does.
+    fn hold_against_brief(&self, snapshot: &Snapshot, tick: Tick) {
+        let id = IDS[0].into();
+        let looks = |(_, trace): (_, Option<TaskTrace>)| -> Vec<String> {
+            let rules = trace.into_iter().flat_map(|trace| trace.rules);
+            let taken =
+                rules.filter(|rule| !matches!(rule.look, Look::NoMatch | Look::TakenBefore));
+            taken.map(|rule| format!("{} {:?} {:?}", rule.name, rule.look, rule.gates)).collect()
+        };
+        let whole = examine(&self.rules, &self.memory, snapshot, tick, &Kind::Copy, &id);
+        let brief = examine_briefly(&self.rules, &self.memory, snapshot, tick, &Kind::Copy, &id);
+        assert_eq!(looks(brief), looks(whole));
     }
 
     fn act(&mut self, actions: &[Planned], answers: &[u8], now: Timestamp) {

@@ -6,7 +6,7 @@ use super::*;
 use crate::engine::audit::{Occasion, Trouble};
 use crate::engine::decide::{Planned, Target};
 use crate::engine::name::TaskName;
-use crate::engine::observe::{After, Look, Observation};
+use crate::engine::observe::{After, Look, Observation, QueueSample};
 use crate::engine::task::{Common, Flavour, Task};
 
 fn listing(id: &str, state: State) -> Task {
@@ -168,6 +168,26 @@ async fn a_reading_ends_when_its_time_is_over() {
     let (ended, count) = read(Duration::from_secs(3600));
     assert!(ended.is_ok(), "{ended:?}");
     assert_eq!(count, 3000);
+}
+
+#[test]
+fn no_part_of_a_batch_is_taken_for_nothing() {
+    let empty = || WriteBatch::new(home());
+    assert!(empty().is_empty());
+    let occasion = Occasion { time: at(1), server: home(), rules_revision: String::new() };
+    let shown = Shown { occasion, actions: Arc::default(), rows: vec![(IntentId(1), 0)] };
+    for part in [
+        WriteBatch { memory: Some(memory(changes())), ..empty() },
+        rows(vec![row(1)]),
+        WriteBatch { shown: vec![shown], ..empty() },
+        outcome(1, Outcome::Effective, ""),
+        WriteBatch { server_state: Some(json!({})), ..empty() },
+        batch(vec![look(1, vec![])]),
+        WriteBatch { queue: vec![QueueSample { time: at(1), tasks: None }], ..empty() },
+        WriteBatch { troubles: vec![(IntentId(1), Trouble::Lost)], ..empty() },
+    ] {
+        assert!(!part.is_empty(), "{part:?}");
+    }
 }
 
 #[tokio::test]
