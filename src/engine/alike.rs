@@ -48,9 +48,15 @@ impl Alikes {
         Self { by_text, by_place: HashMap::new() }
     }
 
-    /// It ends: what outlives it.
+    /// It ends: what outlives it. Of an error that nobody else holds any more, nothing does: it may be a whole web
+    /// page, and another one at each look.
     pub(super) fn end(self) -> Settled {
-        if self.by_text.0.len() > MOST { Settled::default() } else { self.by_text }
+        let mut settled = self.by_text;
+        if settled.0.len() > MOST {
+            return Settled::default();
+        }
+        settled.0.retain(|(_, _, error), _| Arc::strong_count(error) > 1);
+        settled
     }
 
     /// What is known of such tasks, which may be nothing yet.
@@ -87,7 +93,8 @@ mod tests {
     #[test]
     fn what_lies_where_another_error_lay_is_not_taken_for_it() {
         let mut alikes = Alikes::default();
-        assert!(!known(&mut alikes, &COPY, State::Failed, &"busy".into()));
+        let first: Arc<str> = "busy".into();
+        assert!(!known(&mut alikes, &COPY, State::Failed, &first));
         let mut error: Arc<str> = "busy".into();
         // Found by its text, then by its place.
         for _ in 0..2 {
@@ -115,11 +122,26 @@ mod tests {
 
     #[test]
     fn errors_that_each_come_once_are_let_go_of() {
+        let errors: Vec<Arc<str>> = (0..=MOST).map(|n| n.to_string().into()).collect();
         let mut alikes = Alikes::default();
-        for n in 0..=MOST {
-            known(&mut alikes, &COPY, State::Failed, &n.to_string().into());
+        for error in &errors {
+            known(&mut alikes, &COPY, State::Failed, error);
         }
         let mut alikes = Alikes::new(alikes.end());
-        assert!(!known(&mut alikes, &COPY, State::Failed, &"1".into()));
+        assert!(!known(&mut alikes, &COPY, State::Failed, &errors[1]));
+    }
+
+    #[test]
+    fn an_error_that_no_task_has_any_more_is_let_go_of() {
+        let mut alikes = Alikes::default();
+        let errors: [Arc<str>; 2] = ["busy".into(), "a web page".into()];
+        for error in &errors {
+            known(&mut alikes, &COPY, State::Failed, error);
+        }
+        let [busy, page] = errors;
+        let gone = Arc::downgrade(&page);
+        drop(page);
+        let mut alikes = Alikes::new(alikes.end());
+        assert!(known(&mut alikes, &COPY, State::Failed, &busy) && gone.upgrade().is_none());
     }
 }

@@ -346,8 +346,18 @@ struct Commons {
     known: HashSet<Arc<Common>>,
     /// The one that was asked for last.
     last: Common,
-    /// How many there were when those that no task has any more were last taken out.
+    /// The room that their texts took when those that no task has any more were last taken out, in bytes.
     kept: usize,
+    /// What came since then.
+    new: usize,
+}
+
+/// As much may lie there unused; more only where tasks have more.
+const UNUSED: usize = 256 * 1024;
+
+/// What is kept of a task's common parts takes this much, roughly.
+fn room(common: &Common) -> usize {
+    100 + common.creator.len() + common.status.len() + common.error.len()
 }
 
 impl Default for Commons {
@@ -359,7 +369,7 @@ impl Default for Commons {
             status: Arc::default(),
             error: Arc::default(),
         };
-        Self { known: HashSet::default(), last, kept: 0 }
+        Self { known: HashSet::default(), last, kept: 0, new: 0 }
     }
 }
 
@@ -386,15 +396,16 @@ impl Commons {
         if let Some(known) = self.known.get(&common) {
             return Arc::clone(known);
         }
+        self.new += room(&common);
         let shared = Arc::new(common);
         self.known.insert(Arc::clone(&shared));
         shared
     }
 
     fn forget_unused(&mut self) {
-        if self.known.len() > 2 * self.kept + 1024 {
+        if self.new > self.kept + UNUSED {
             self.known.retain(|common| Arc::strong_count(common) > 1);
-            self.kept = self.known.len();
+            (self.kept, self.new) = (self.known.iter().map(|common| room(common)).sum(), 0);
         }
     }
 }
@@ -769,6 +780,17 @@ mod tests {
             let read = reader.read(&odd);
             assert_eq!(read.as_ref().ok().map(|tasks| tasks.len()), count, "{odd}: {read:?}");
             assert_eq!(reader.read(&whole).unwrap().len(), 2);
+        }
+    }
+
+    #[test]
+    fn an_error_that_is_another_one_at_each_look_takes_no_more_room() {
+        let mut reader = Reader::default();
+        for look in 0..40 {
+            let error = format!("{look} {}", "page ".repeat(10_000));
+            reader.read(&answer(&[one("a", 7, &error), one("b", 7, "x")])).unwrap();
+            let unused: usize = reader.commons.known.iter().map(|common| room(common)).sum();
+            assert!(unused <= 2 * UNUSED, "{unused} bytes after look {look}");
         }
     }
 
