@@ -202,11 +202,11 @@ fn is_scheme(text: &str) -> bool {
 /// The links of free text.
 fn links(text: &str, purpose: Purpose) -> Cow<'_, str> {
     let mut out = String::new();
-    let mut done = 0;
+    let (mut done, mut quoted) = (0, Quoted::default());
     while let Some(link) = next_link(text, done) {
         let end = match link.sort {
-            LinkSort::Magnet => magnet_end(text, link.body),
-            _ => url_end(text, link.body),
+            LinkSort::Magnet => magnet_end(text, link.body, &mut quoted),
+            _ => url_end(text, link.body, &mut quoted),
         };
         out.push_str(&text[done..link.body]);
         link_body(&text[link.body..end], link.sort, purpose, &mut out);
@@ -251,18 +251,39 @@ fn sort_of(before: &str, body: &str) -> LinkSort {
     }
 }
 
+/// What stands from a place up to the next quote, looked for once for all links there.
+#[derive(Default)]
+struct Quoted {
+    from: usize,
+    /// Where the quote is, or the end of the text.
+    end: usize,
+    /// The last `@` before the quote.
+    at: Option<usize>,
+}
+
+impl Quoted {
+    /// The last `@` before the next quote behind `from`; `None` if there is neither.
+    fn last_at(&mut self, text: &str, from: usize) -> Option<usize> {
+        if !(self.from..=self.end).contains(&from) {
+            let quote = text[from..].find('"').map(|at| from + at);
+            let at = quote.and_then(|quote| text[from..quote].rfind('@'));
+            *self = Self { from, end: quote.unwrap_or(text.len()), at: at.map(|at| from + at) };
+        }
+        self.at.filter(|at| *at >= from)
+    }
+}
+
 /// Where a link in free text ends: at a blank, a quote, a bracket of a kind that no URL holds, or
 /// Chinese punctuation; and before the punctuation of the sentence around it.
-fn url_end(text: &str, body: usize) -> usize {
+fn url_end(text: &str, body: usize, quoted: &mut Quoted) -> usize {
     let end = word_end(text, body);
     // `parse "https://user:pa ss@host/": invalid userinfo`: Go quotes what it could not parse.
     let word = &text[body..end];
     if !word.contains(['/', '?', '#', '@'])
         && has_password_for_port(word)
-        && let Some(quote) = text[end..].find('"')
-        && let Some(at) = text[end..end + quote].rfind('@')
+        && let Some(at) = quoted.last_at(text, end)
     {
-        return word_end(text, end + at);
+        return word_end(text, at);
     }
     body + word.trim_end_matches([':', ',', '.', ';', '!', ')', ']', '}', '\'']).len()
 }
@@ -286,22 +307,27 @@ fn word_end(text: &str, from: usize) -> usize {
     text.len()
 }
 
-/// A magnet's display name may hold blanks; its trackers behind it are still part of it.
-fn magnet_end(text: &str, body: usize) -> usize {
+/// A magnet's display name may hold blanks; its trackers behind it, up to the next magnet, are still part of it.
+fn magnet_end(text: &str, body: usize, quoted: &mut Quoted) -> usize {
     const WINDOW: usize = 8192;
-    let end = url_end(text, body);
+    let end = url_end(text, body, quoted);
     let mut window = (end + WINDOW).min(text.len());
     while !text.is_char_boundary(window) {
         window -= 1;
     }
     let line = &text[end..window];
-    let line = &line[..line.find(['\n', '"']).unwrap_or(line.len())];
+    let line = &line[..memchr::memchr2(b'\n', b'"', line.as_bytes()).unwrap_or(line.len())];
+    let next = line.match_indices(":?").find_map(|(at, _)| {
+        let word = at.checked_sub(6)?;
+        line.as_bytes()[word..at].eq_ignore_ascii_case(b"magnet").then_some(word)
+    });
+    let line = &line[..next.unwrap_or(line.len())];
     let lower = line.to_ascii_lowercase();
     ["&tr", "&ws", "&as", "&xs", "&amp;tr", "&amp;ws", "&amp;as", "&amp;xs"]
         .iter()
         .filter_map(|mark| lower.rfind(mark))
         .max()
-        .map_or(end, |at| url_end(text, end + at))
+        .map_or(end, |at| url_end(text, end + at, quoted))
 }
 
 fn link_body(body: &str, sort: LinkSort, purpose: Purpose, out: &mut String) {
@@ -330,28 +356,29 @@ fn has_password_for_port(authority: &str) -> bool {
 
 /// A URL behind its `scheme://`.
 fn url_body(body: &str, scheme: Scheme, purpose: Purpose, out: &mut String) {
-    let mut rest = body;
     let mut scheme = scheme;
     // Most names of downloads come here, so bytes are looked for, not characters.
-    let path_end = |rest: &str| memchr::memchr2(b'?', b'#', rest.as_bytes()).unwrap_or(rest.len());
-    let mut tail = path_end(rest);
+    let path_end = |from: usize| {
+        memchr::memchr2(b'?', b'#', &body.as_bytes()[from..]).map_or(body.len(), |at| from + at)
+    };
+    // How far it is written out, and what is looked for once: a hostile link holds a hundred thousand others.
+    let (mut done, mut tail) = (0, path_end(0));
+    let (last_in_path, last) = (body[..tail].rfind('@'), body.rfind('@'));
     // A proxy's URL holds another one in its path, credentials and all.
     loop {
+        let rest = &body[done..];
         let ends = |byte| matches!(byte, b'/' | b'?' | b'#' | b'\\');
         let authority = rest.bytes().position(ends).unwrap_or(rest.len());
+        let ahead = |at: Option<usize>| at.and_then(|at| at.checked_sub(done));
+        let wide = || ahead(last_in_path).or_else(|| ahead(last));
         let credentials = match scheme {
-            Scheme::Present => {
-                let split_wide = || {
-                    has_password_for_port(&rest[..authority])
-                        .then(|| rest[..tail].rfind('@').or_else(|| rest.rfind('@')))
-                        .flatten()
-                };
-                rest[..authority].rfind('@').or_else(split_wide)
-            }
+            Scheme::Present => rest[..authority]
+                .rfind('@')
+                .or_else(|| has_password_for_port(&rest[..authority]).then(wide).flatten()),
             // Without a scheme a colon tells credentials from a file called `me@home`; the
             // password behind it may hold anything, and `http:/user:pass@host` comes here too.
             Scheme::Missing => rest[..authority].find(':').and_then(|colon| {
-                let at = rest[..tail].rfind('@').or_else(|| rest.rfind('@'))?;
+                let at = wide()?;
                 let port = &rest[colon + 1..authority];
                 let is_port = !port.is_empty() && port.bytes().all(|b| b.is_ascii_digit());
                 (at > colon && !(is_port && at > authority)).then_some(at)
@@ -362,18 +389,20 @@ fn url_body(body: &str, scheme: Scheme, purpose: Purpose, out: &mut String) {
                 out.push_str(MASK);
                 out.push('@');
             }
-            rest = &rest[at + 1..];
-            tail = path_end(rest);
+            done += at + 1;
+            if done > tail {
+                // It was the last of all.
+                tail = path_end(done);
+            }
         }
-        let path = &rest.as_bytes()[..tail];
+        let path = &body.as_bytes()[done..tail];
         let nested = memchr::memchr_iter(b':', path).find(|at| path[*at..].starts_with(b"://"));
         let Some(nested) = nested else { break };
-        out.push_str(&rest[..nested + 3]);
-        rest = &rest[nested + 3..];
-        tail -= nested + 3;
+        out.push_str(&body[done..done + nested + 3]);
+        done += nested + 3;
         scheme = Scheme::Present;
     }
-    let (path, tail) = rest.split_at(tail);
+    let (path, tail) = body[done..].split_at(tail - done);
     url_path(path, out);
     if let Some(query) = tail.strip_prefix('?') {
         let (query, fragment) = query.split_at(query.find('#').unwrap_or(query.len()));
@@ -786,6 +815,10 @@ mod tests {
                 "magnet:?xt=urn:btih:AB&dn=A b&tr=http%3A%2F%2Ft.example%3A80%2Fkey1%2Fannounce&tr=udp://t2.example:6969/k?passkey=2&ws=https://u:p@h/f failed",
                 "magnet:?xt=urn:btih:AB&dn=A b&tr=http%3A%2F%2Ft.example%3A80&tr=udp://t2.example:6969&ws=*** failed",
             ),
+            (
+                "magnet:?xt=1&dn=A b Magnet:?xt=2&dn=C d&tr=http://t/key1 bad",
+                "magnet:?xt=1&dn=A b Magnet:?xt=2&dn=C d&tr=http://t bad",
+            ),
             ("thunder://QUFodHRwOi8vdTpwQGgvWlo= bad", "thunder://*** bad"),
             ("ed2k://|file|a b.mkv|1|AB|/", "ed2k://|file|a b.mkv|1|AB|/"),
             ("Authorization: Bearer abc.def", "Authorization: Bearer ***"),
@@ -852,6 +885,16 @@ mod tests {
             ("https://h.example/#eyJabcdefgh.abcdefgha=b; x", "https://h.example/#***; x"),
         ] {
             assert_eq!(scrub(text), expected);
+        }
+    }
+
+    #[test]
+    fn a_hostile_text_takes_as_long_as_it_is() {
+        // Were each of its links to look through all that follows, this would take minutes.
+        for link in ["a:b/x://", "http://a:b ", "magnet:?xt=1&tr=http://t/key "] {
+            let shown =
+                scrub(&["http://", &link.repeat(1 << 16), "h?sign=key"].concat()).into_owned();
+            assert!(shown.ends_with("h?sign=***") && !shown.contains("key"), "{link}");
         }
     }
 
