@@ -6,6 +6,7 @@
 
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet, btree_map};
+use std::mem;
 use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
@@ -42,7 +43,7 @@ pub type RememberedTasks = BTreeMap<TaskId, Box<TaskMemory>>;
 /// How far rules have come with a task, by their names. Few have dealt with one, so it is a list, in just the
 /// room that it needs.
 #[derive(Clone, Debug, Default)]
-pub struct RulesProgress(Vec<(RuleName, Progress)>);
+pub struct RulesProgress(Box<[(RuleName, Progress)]>);
 
 /// What is remembered of one server.
 #[derive(Clone, Debug)]
@@ -214,10 +215,14 @@ pub struct TaskMemory {
 }
 
 /// A run that succeeded.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct SucceededRun {
-    /// When it began, by the server's clock as listed.
-    pub started: Option<Moment>,
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "Succeeded", into = "Succeeded")]
+pub struct SucceededRun(Moment);
+
+/// The same as it is written.
+#[derive(Serialize, Deserialize)]
+struct Succeeded {
+    started: Option<Moment>,
 }
 
 /// An action that was written down and whose effect is not known yet.
@@ -337,6 +342,35 @@ pub struct Redrive {
     pub at: Timestamp,
     /// How long after that it may begin, so that many do not begin at once.
     pub after: SignedDuration,
+}
+
+impl SucceededRun {
+    /// What stands for a beginning that the server does not tell, so that `Option` takes no more room.
+    const UNTOLD: Moment = Moment::FIRST;
+
+    /// One that began then, by the server's clock as listed, if it tells.
+    #[must_use]
+    pub fn new(started: Option<Moment>) -> Self {
+        Self(started.unwrap_or(Self::UNTOLD))
+    }
+
+    /// When it began.
+    #[must_use]
+    pub fn started(self) -> Option<Moment> {
+        Some(self.0).filter(|started| *started != Self::UNTOLD)
+    }
+}
+
+impl From<Succeeded> for SucceededRun {
+    fn from(written: Succeeded) -> Self {
+        Self::new(written.started)
+    }
+}
+
+impl From<SucceededRun> for Succeeded {
+    fn from(run: SucceededRun) -> Self {
+        Self { started: run.started() }
+    }
 }
 
 #[allow(clippy::trivially_copy_pass_by_ref, reason = "serde hands a reference")]
@@ -476,7 +510,7 @@ impl TaskMemory {
         let ours = |time: Option<Moment>| Some(time?.back(skew)?.min(now));
         let another_run = task.started.is_some() && task.started != self.listed.0;
         if another_run
-            && self.succeeded.as_ref().is_some_and(|run| run.started != task.started)
+            && self.succeeded.is_some_and(|run| run.started() != task.started)
             && matches!(task.state, State::Running | State::Failed | State::Canceled)
         {
             // A later run was seen, so that it is no echo when the server lists its failure.
@@ -505,7 +539,7 @@ impl TaskMemory {
                 self.first_failed_at.get_or_insert(self.state_since);
             }
             State::Succeeded => {
-                self.succeeded = Some(SucceededRun { started: task.started });
+                self.succeeded = Some(SucceededRun::new(task.started));
                 self.failed_at = None;
                 self.first_failed_at = None;
                 self.last_error = Arc::default();
@@ -535,7 +569,7 @@ impl TaskMemory {
     #[must_use]
     pub fn is_stale_failure(&self, task: &Task) -> bool {
         task.state == State::Failed
-            && self.succeeded.as_ref().is_some_and(|run| match (task.started, run.started) {
+            && self.succeeded.is_some_and(|run| match (task.started, run.started()) {
                 (None, _) => true,
                 (Some(now), Some(then)) => now <= then,
                 (Some(_), None) => false,
@@ -588,7 +622,7 @@ impl Memory {
                 (Some(rules), Some(progress)) => *rules.get_mut(&rule) = progress,
                 (Some(rules), None) => rules.remove(&rule),
                 (None, Some(progress)) => {
-                    new.push((subject, RulesProgress(vec![(rule, progress)])));
+                    new.push((subject, RulesProgress(Box::new([(rule, progress)]))));
                 }
                 (None, None) => {}
             }
@@ -897,7 +931,7 @@ impl Memory {
         // To the next full minute, so that what was done in an hour is not let go of too early.
         let minutes = -(-by.as_secs()).div_euclid(60);
         for (rule, memory) in &mut self.rules {
-            let counted = std::mem::take(&mut memory.minutes);
+            let counted = mem::take(&mut memory.minutes);
             memory.minutes =
                 counted.into_iter().map(|(minute, count)| (minute + minutes, count)).collect();
             for breaker in memory.breakers.values_mut() {
@@ -1456,15 +1490,18 @@ impl RulesProgress {
     /// The same of one, to be changed; made if there is none.
     fn get_mut(&mut self, rule: &RuleName) -> &mut Progress {
         let place = self.place(rule).unwrap_or_else(|place| {
-            self.0.reserve_exact(1);
-            self.0.insert(place, (rule.clone(), Progress::default()));
+            let mut rules = mem::take(&mut self.0).into_vec();
+            rules.reserve_exact(1);
+            rules.insert(place, (rule.clone(), Progress::default()));
+            self.0 = rules.into();
             place
         });
         &mut self.0[place].1
     }
 
     fn remove(&mut self, rule: &RuleName) {
-        self.0.retain(|(known, _)| known != rule);
+        let rules = mem::take(&mut self.0).into_vec().into_iter();
+        self.0 = rules.filter(|(known, _)| known != rule).collect();
     }
 
     fn place(&self, rule: &RuleName) -> Result<usize, usize> {
@@ -1730,6 +1767,26 @@ mod tests {
         memory.restore(Changes { progress: gone, ..Changes::default() });
         let left = [&a, &b].map(|of| memory.progress[of].iter().count());
         assert_eq!(left, [1, 2]);
+    }
+
+    #[test]
+    fn what_is_kept_of_each_task_keeps_to_its_room() {
+        // Allocators give room in steps of 16 bytes, of which 8 are their own.
+        assert_eq!(size_of::<TaskMemory>(), 7 * 16 + 8);
+        assert_eq!(size_of::<(RuleName, Progress)>(), 6 * 16 + 8);
+    }
+
+    #[test]
+    fn a_run_that_succeeded_is_written_with_its_beginning_or_without() {
+        let second = Moment::from_nanosecond(1_000_000_000);
+        for (started, written) in
+            [(None, r#"{"started":null}"#), (Some(second), r#"{"started":"1970-01-01T00:00:01Z"}"#)]
+        {
+            let run = SucceededRun::new(started);
+            assert_eq!(run.started(), started);
+            assert_eq!(serde_json::to_string(&run).unwrap(), written);
+            assert_eq!(serde_json::from_str::<SucceededRun>(written).unwrap(), run);
+        }
     }
 
     proptest! {

@@ -187,7 +187,7 @@ pub enum State {
     /// 9: about to run again.
     BeforeRetry,
     /// A number outside 0-9: kept, never acted on. One that has no place here becomes the nearest.
-    Unknown(i32),
+    Unknown(i16),
 }
 
 impl State {
@@ -212,8 +212,8 @@ impl State {
             .ok()
             .and_then(|index| Self::KNOWN.get(index).copied())
             .unwrap_or_else(|| {
-                let nearest = number.clamp(i32::MIN.into(), i32::MAX.into());
-                Self::Unknown(i32::try_from(nearest).unwrap_or(-1))
+                let nearest = number.clamp(i16::MIN.into(), i16::MAX.into());
+                Self::Unknown(i16::try_from(nearest).unwrap_or(-1))
             })
     }
 

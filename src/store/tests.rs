@@ -86,7 +86,7 @@ fn task(failed: i64) -> TaskMemory {
         last_error: "网络超时 \"quoted\" \u{1}".into(),
         progress: 37.25,
         progress_at: at(5).into(),
-        succeeded: Some(SucceededRun { started: None }),
+        succeeded: Some(SucceededRun::new(None)),
         canceled_by_us: true,
         gone_since: Some(at(6).into()),
         pending: Some(Box::new(Pending {
