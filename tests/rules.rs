@@ -300,6 +300,40 @@ fn the_revision_follows_the_meaning_and_not_the_form() {
 }
 
 #[test]
+fn each_setting_counts_in_the_revision_also_behind_a_rule_without_it() {
+    let settings = [
+        "max_attempts: 3",
+        "max_attempts: 4",
+        "max_attempts: 3, mode: dry_run",
+        "max_attempts: 3, continue: true",
+        "max_attempts: 3, identity: name",
+        "max_attempts: 3, give_up_after: 3h",
+        "max_attempts: 3, on_give_up: notify",
+        "max_attempts: 3, backoff: { initial: 3m }",
+        "max_attempts: 3, retry_after: 'again in ([0-9]+)'",
+        "max_attempts: 3, retry_after: 'again at ([0-9]+)'",
+        "max_attempts: 3, schedule: '0 4 * * *'",
+        "max_attempts: 3, schedule: '0 5 * * *'",
+        "max_attempts: 3, only_during: '03:00-06:00'",
+        "max_attempts: 3, only_during: '03:00-07:00'",
+        "max_attempts: 3, limits: { per_tick: 7 }",
+        "max_attempts: 3, breaker: { by: kind }",
+    ];
+    let mut seen = std::collections::BTreeMap::new();
+    for own in settings {
+        for before in settings {
+            let rule = |name: &str, settings: &str| {
+                let action = "match: { kind: copy }, action: retry_some";
+                format!("  - {{ name: {name}, {action}, {settings} }}\n")
+            };
+            let rules = [rule("a", before), rule("b", own)].concat();
+            let other = seen.insert(revision(&format!("{HEAD}{rules}")), rules.clone());
+            assert_eq!(other, None, "{rules}");
+        }
+    }
+}
+
+#[test]
 fn defaults_are_merged_field_by_field() {
     let text = format!(
         "{}defaults:\n  backoff: {{ initial: 2m, factor: 3 }}\n  limits: {{ per_hour: none }}\n",

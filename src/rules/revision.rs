@@ -31,50 +31,58 @@ pub(super) fn revision(config: &Config, classes: &str) -> String {
     let _ = writeln!(text, "retention {:?}", config.retention);
     let _ = writeln!(text, "classes {classes}");
     // Mostly the same for many rules in a row.
-    let mut before: Option<(&Rule, [String; 3])> = None;
+    let mut before: Option<(&Rule, String)> = None;
     for rule in &rules.rules {
         digest.update(&text);
         text.clear();
-        let alike = before.take().filter(|(other, _)| {
-            (&other.backoff, &other.limits, &other.breaker)
-                == (&rule.backoff, &rule.limits, &rule.breaker)
-        });
-        let (_, [backoff, limits, breaker]) = before.insert(alike.unwrap_or_else(|| {
-            let shown = [
-                format!("{:?}", rule.backoff),
-                format!("{:?}", rule.limits),
-                format!("{:?}", rule.breaker),
-            ];
-            (rule, shown)
-        }));
-        let schedule = rule.schedule.as_ref().map(|schedule| {
-            let fields: Vec<&str> = schedule.text.split_whitespace().collect();
-            (fields.join(" "), schedule.zone.iana_name().map(str::to_owned), schedule.catch_up)
-        });
-        let hours = rule
-            .only_during
-            .as_ref()
-            .map(|hours| (hours.windows.clone(), hours.zone.iana_name().map(str::to_owned)));
-        let _ = writeln!(
-            text,
-            "rule {:?} {} {} {} {} {:?} {:?} {:?} {:?} {backoff} {:?} {schedule:?} {hours:?} {limits} {breaker}",
-            rule.name,
-            predicate(&rule.condition),
-            rule.action,
-            rule.mode,
-            rule.continues,
-            rule.identity,
-            rule.max_attempts,
-            rule.give_up_after,
-            rule.on_give_up,
-            rule.retry_after.as_ref().map(regex::Regex::as_str),
-        );
+        let alike = before.take().filter(|(other, _)| are_set_alike(other, rule));
+        let (_, settings) = before.insert(alike.unwrap_or_else(|| (rule, settings(rule))));
+        let _ = writeln!(text, "rule {:?} {} {settings}", rule.name, predicate(&rule.condition));
     }
     digest.update(&text);
     digest.finalize().iter().take(6).fold(String::new(), |mut hex, byte| {
         let _ = write!(hex, "{byte:02x}");
         hex
     })
+}
+
+/// What a rule says besides its name and its condition.
+fn settings(rule: &Rule) -> String {
+    let schedule = rule.schedule.as_ref().map(|schedule| {
+        let fields: Vec<&str> = schedule.text.split_whitespace().collect();
+        (fields.join(" "), schedule.zone.iana_name().map(str::to_owned), schedule.catch_up)
+    });
+    let hours = rule
+        .only_during
+        .as_ref()
+        .map(|hours| (hours.windows.clone(), hours.zone.iana_name().map(str::to_owned)));
+    format!(
+        "{} {} {} {:?} {:?} {:?} {:?} {:?} {:?} {schedule:?} {hours:?} {:?} {:?}",
+        rule.action,
+        rule.mode,
+        rule.continues,
+        rule.identity,
+        rule.max_attempts,
+        rule.give_up_after,
+        rule.on_give_up,
+        rule.backoff,
+        rule.retry_after.as_ref().map(regex::Regex::as_str),
+        rule.limits,
+        rule.breaker,
+    )
+}
+
+/// Whether two rules say the same there. The few that have a schedule or hours are looked at one by one.
+fn are_set_alike<'r>(one: &'r Rule, other: &'r Rule) -> bool {
+    let timed = |rule: &Rule| rule.schedule.is_some() || rule.only_during.is_some();
+    let said = |rule: &'r Rule| {
+        (
+            (rule.action, rule.mode, rule.continues, rule.identity),
+            (rule.max_attempts, rule.give_up_after, &rule.on_give_up, &rule.backoff),
+            (rule.retry_after.as_ref().map(regex::Regex::as_str), &rule.limits, &rule.breaker),
+        )
+    };
+    !timed(one) && !timed(other) && said(one) == said(other)
 }
 
 fn secret(secret: &SecretRef) -> String {
