@@ -615,10 +615,11 @@ fn compile(pattern: &str) -> Regex {
     Regex::new(pattern).expect("a constant pattern")
 }
 
-/// Where nothing of this occurs there is nothing to take out: most errors end here.
+/// Where nothing of this occurs there is nothing to take out: most errors end here. Of every secret that is looked for below
+/// something must be here.
 static SUSPICIOUS: LazyLock<Regex> = LazyLock::new(|| {
     compile(
-        r"://|:\\/\\/|@|eyJ|:[A-Za-z0-9_-]{30}|(?i-u:magnet:|passw|passc|pwd|token|authoriz|auth_?key|bearer|basic|cookie|secret|sign|sig=|passkey|access_?key|api_?key|app_?key|session_?|credential|bduss|puus=|[ucsk]e?id=)|密码|提取码|访问码",
+        r"://|:\\/\\/|@|eyJ|:[A-Za-z0-9_-]{30}|(?i-u:magnet:|pass[wcp]|pwd|token|authoriz|bearer|basic|cookie|secret|sig|(?:access|api|app|auth|pass|private|device)[_-]?key|session|sessdata|credential|bduss|jwt|__(?:puus|pus|kps|st)=|[ucsk]e?id=)|密码|提取码|访问码",
     )
 });
 
@@ -660,7 +661,7 @@ fn is_machine_made(value: &str) -> bool {
 /// The names of secrets, as a part of a pattern.
 macro_rules! secret_keys {
     () => {
-        r"(?:[a-z0-9]{1,16}[_-]){0,3}(?:(?:access|refresh|id|auth|session|csrf|xsrf|api|user|login|bot|oss|sts|sec|security|upload|device)?token|client_?secret|app_?secret|secret(?:_?access)?(?:_?key)?|access_?key(?:_?id|_?secret)?|(?:api|app|auth|pass|private|session|device)_?key|(?:js|php|asp)?session_?id|sign(?:ature)?|sig|credentials?|bduss|s(?:ec)?token|jwt)"
+        r"(?:[a-z0-9]{1,16}[_-]){0,3}(?:(?:access|refresh|id|auth|session|csrf|xsrf|api|user|login|bot|oss|sts|sec|security|upload|device)?token|client_?secret|app_?secret|secret(?:_?access)?(?:_?key)?|access[_-]?key(?:_?id|_?secret)?|(?:api|app|auth|pass|private|session|device)[_-]?key|(?:js?|php|asp)?session[_-]?id|sign(?:ature)?|sig|credentials?|bduss|s(?:ec)?token|jwt)"
     };
 }
 
@@ -871,6 +872,49 @@ mod tests {
         for clean in ["http status code 503", "context canceled", "", "风控"] {
             assert!(matches!(scrub(clean), Cow::Borrowed(_)));
         }
+    }
+
+    #[test]
+    fn a_secret_goes_by_each_of_its_names() {
+        const SECRET: &str = "Zx81kPq0aa91kdQQ7";
+        let shown = |before: &str, after: &str| {
+            let text = [before, SECRET, after].concat();
+            (scrub(&text) == text).then_some(text)
+        };
+        let forms = [("", "=", " x"), ("x ", ": ", ", y"), ("", "：", ""), ("{\"", "\":\"", "\"}")];
+        let names = "token access_token refresh-token id_token auth_token user_token csrftoken \
+            client_secret app_secret secret secret_key secret_access_key access_key access-key \
+            access_key_id api_key api-key apikey app_key app-key auth_key auth-key pass_key passkey \
+            private_key private-key session_key session-key device_key session_id session-id \
+            jsessionid phpsession_id sign signature sig x-signature credential credentials bduss \
+            stoken sectoken jwt password user_password passwd passcode passphrase pwd";
+        let by_name = names.split(' ').flat_map(|name| {
+            forms.map(|(before, sign, after)| shown(&[before, name, sign].concat(), after))
+        });
+        let cookies = "UID CID SEID KID BDUSS STOKEN COOKIE_LOGIN_USER JSESSIONID PHPSESSID SESSION \
+            SESSDATA __puus __pus __kps __uid __st";
+        let cookies = cookies.split(' ').map(|name| shown(&[name, "="].concat(), "; x"));
+        let others = [
+            ("Authorization: ", ""),
+            ("X-Api-Key: ", ""),
+            ("Basic ", ""),
+            ("bearer ", " is bad"),
+            ("cookie: a=", ""),
+            ("bob:", "@h.example"),
+            ("密码:", ""),
+            ("提取码：", ""),
+            ("访问码: ", ""),
+            ("<OSSAccessKeyId>", "</OSSAccessKeyId>"),
+            ("<SignatureProvided>", "<"),
+            ("<UserPassword>", "<"),
+            ("bot123456789:AAHdqTcvCH1vGW", "JxfSeofSAs0K5PALDsaw"),
+            ("magnet:?dn=a&tr=http%3A%2F%2Ft.example%2F", ""),
+            (r"https:\/\/h.example\/f?a=", ""),
+            ("a with password <", ">"),
+        ];
+        let others = others.map(|(before, after)| shown(before, after));
+        let left: Vec<String> = by_name.chain(cookies).chain(others).flatten().collect();
+        assert!(left.is_empty(), "{left:#?}");
     }
 
     #[test]
