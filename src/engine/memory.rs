@@ -600,9 +600,6 @@ impl Memory {
     pub fn restore(&mut self, changes: Changes) {
         let mut put: BTreeMap<Kind, Vec<(TaskId, Box<TaskMemory>)>> = BTreeMap::new();
         for (kind, id, task) in changes.tasks {
-            if task.as_ref().is_some_and(|task| task.pending.is_some()) {
-                self.judging.entry(kind.clone()).or_default().insert(id.clone());
-            }
             match task {
                 Some(task) => put.entry(kind).or_default().push((id, Box::new(task))),
                 None => _ = self.tasks.get_mut(&kind).and_then(|tasks| tasks.remove(&id)),
@@ -833,7 +830,6 @@ impl Memory {
             }
         }
         news.listed.sort_unstable_by(|a, b| a.id.cmp(&b.id));
-        news.listed.dedup_by(|a, b| a.id == b.id);
         news.left.sort_unstable();
         news.left.dedup();
         Some(news)
@@ -861,6 +857,7 @@ impl Memory {
         let mut judgements = Vec::new();
         let mut lasts = BTreeMap::new();
         for kind in snapshot.kinds.keys() {
+            // Else who holds the list would copy it to change it.
             self.lists.remove(kind);
             if self.heard.insert(kind.clone()) {
                 self.settle_anew(kind, now);
@@ -1787,6 +1784,17 @@ mod tests {
             assert_eq!(serde_json::to_string(&run).unwrap(), written);
             assert_eq!(serde_json::from_str::<SucceededRun>(written).unwrap(), run);
         }
+    }
+
+    #[test]
+    fn what_is_noted_again_and_again_takes_no_more_room() {
+        let mut noted = Noted::default();
+        noted.note_new(0..10);
+        for n in 0..10_000 {
+            noted.note(n % 10);
+        }
+        assert!(noted.keys.len() <= 1024, "{}", noted.keys.len());
+        assert!(noted.distinct().into_iter().eq(&(0..10).collect::<Vec<_>>()));
     }
 
     proptest! {

@@ -293,11 +293,47 @@ fn a_success_forgets_attempts() {
 }
 
 #[test]
+fn a_success_forgets_the_attempt_that_it_tells_of() {
+    let mut once = retry("r");
+    once.max_attempts = Some(1);
+    let mut world = World::new(vec![once]);
+    // Before the look nothing was counted.
+    world.tick(100, &[failed("a", 0, "x")], &Answer::Lost("timed out".to_owned()));
+    world.tick(110, &[task("a", State::Succeeded, Some((101, 105)), "")], &Answer::Accepted);
+    world.tick(300, &[failed("a", 200, "x")], &Answer::Accepted);
+    assert_eq!(
+        tidy(&world.log),
+        tidy(
+            "100 #1 r: retry_some a attempt 1
+             110 #1 effective: the task is succeeded
+             300 #2 r: retry_some a attempt 1"
+        )
+    );
+}
+
+#[test]
+fn what_is_known_of_a_task_that_left_goes_in_time_while_looks_go_on() {
+    const WEEK: i64 = 7 * 24 * 3600;
+    let mut world = World::new(vec![retry("r")]);
+    let looks = |world: &mut World, seconds: std::ops::Range<i64>, tasks: &[Task]| {
+        for seconds in seconds.step_by(300) {
+            world.tick(seconds, tasks, &Answer::Accepted);
+        }
+        (world.memory.tasks[&Kind::Copy].len(), world.memory.progress.len())
+    };
+    assert_eq!(looks(&mut world, 0..900, &[failed("a", 0, "x")]), (1, 1));
+    assert_eq!(looks(&mut world, 900..WEEK, &[]), (1, 1));
+    assert_eq!(looks(&mut world, WEEK..WEEK + 2 * 3600, &[]), (0, 0));
+}
+
+#[test]
 fn a_task_that_had_succeeded_and_is_listed_as_failed_again_is_left_alone() {
     let table = [
         (10, vec![task("a", State::Succeeded, Some((1, 5)), "")]),
         (20, vec![task("a", State::Failed, None, "")]),
         (9000, vec![task("a", State::Failed, None, "")]),
+        // Its times may be there too.
+        (9900, vec![failed("a", 2, "")]),
     ];
     check(vec![retry("r")], &table, "");
 }
@@ -415,6 +451,21 @@ fn limits_hold_and_the_longest_due_go_first() {
          120 #2 ineffective: the task stayed as it was
          120 #1 ineffective: the task stayed as it was
          120 #3 r: retry_some t2 attempt 1",
+    );
+}
+
+#[test]
+fn what_is_only_told_of_a_task_puts_it_behind_no_other() {
+    let mut tell = rule("tell", Action::Notify, state(State::Failed));
+    tell.continues = true;
+    let mut one = retry("r");
+    one.limits.per_tick = Some(1);
+    check(
+        vec![tell, one],
+        &[(100, vec![failed("a", 9, "x"), failed("b", 0, "x")])],
+        "100 #1 tell: notify b attempt 1
+         100 #2 r: retry_some b attempt 1
+         100 #3 tell: notify a attempt 1",
     );
 }
 

@@ -721,18 +721,6 @@ mod tests {
     }
 
     #[test]
-    fn errors_that_no_task_has_any_more_are_let_go_of() {
-        let mut reader = Reader::default();
-        for look in 0..5 {
-            let task = |n: u32| one(&n.to_string(), 7, &format!("{look} {n}"));
-            let tasks: Vec<String> = (0..1000).map(task).collect();
-            assert_eq!(reader.read(&answer(&tasks)).unwrap().len(), 1000);
-        }
-        let known = reader.commons.known.len();
-        assert!(known < 3500, "{known}");
-    }
-
-    #[test]
     fn what_is_new_before_others_moves_them_along() {
         let mut reader = Reader::default();
         let (a, b) = (one("a", 7, "x"), one("b", 7, "x"));

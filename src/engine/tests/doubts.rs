@@ -478,6 +478,71 @@ fn per_hour_holds_in_any_hour_not_only_between_full_minutes() {
 }
 
 #[test]
+fn what_waits_for_room_in_the_hour_is_told_when_there_is_some() {
+    let mut one = retry("r");
+    one.limits.per_hour = Some(1);
+    let mut world = World::new(vec![one]);
+    let both = [failed("a", 0, "x"), failed("b", 1, "x")];
+    let due = world.tick(100, &both, &Answer::Accepted).next_due.unwrap();
+    let seconds = due.duration_since(at(0)).as_secs();
+    for (seconds, count) in [(seconds - 1, 0), (seconds, 1)] {
+        let decision = world.tick(seconds, &both[1..], &Answer::Accepted);
+        assert_eq!(decision.actions.len(), count, "{seconds}");
+    }
+}
+
+#[test]
+fn a_breaker_for_throttling_leaves_other_failures_alone() {
+    let mut r = retry("r");
+    r.breaker = Some(BreakerSettings {
+        by: BreakerKey::DstMount,
+        open_after: 2,
+        within: Duration::from_secs(600),
+        cool_down: Duration::from_secs(300),
+        only_throttled: true,
+    });
+    let both = |ended| vec![failed("a", ended, "x"), failed("b", ended, "x")];
+    check(
+        vec![r],
+        &[(100, both(0)), (110, both(105)), (225, both(105))],
+        "100 #1 r: retry_some a attempt 1
+         100 #2 r: retry_some b attempt 1
+         110 #1 effective: the task is failed
+         110 #2 effective: the task is failed
+         225 #3 r: retry_some a attempt 2
+         225 #4 r: retry_some b attempt 2",
+    );
+}
+
+#[test]
+fn an_error_of_the_past_is_none_of_a_task_that_runs() {
+    let table =
+        [(10, vec![failed("a", 5, "x")]), (30, vec![task("a", State::Running, Some((20, 0)), "")])];
+    check(vec![rule("r", Action::Cancel, error("x"))], &table, "");
+}
+
+#[test]
+fn a_task_that_ended_never_is_as_old_as_its_start() {
+    let old = Test::Span(SpanField::Age, Comparison::AtLeast, Duration::from_secs(90));
+    let waiting = task("a", State::WaitingRetry, Some((10, 0)), "x");
+    check(
+        vec![rule("r", Action::Notify, leaf("age", old))],
+        &[(99, vec![waiting.clone()]), (100, vec![waiting])],
+        "100 #1 r: notify a attempt 1",
+    );
+}
+
+#[test]
+fn a_rule_that_told_of_a_task_may_come_to_act_on_it() {
+    let mut world = World::new(vec![rule("r", Action::Notify, state(State::Failed))]);
+    let tasks = [failed("a", 5, "x")];
+    world.tick(100, &tasks, &Answer::Accepted);
+    world.rules = RuleSet { rules: vec![retry("r")], ..RuleSet::default() };
+    world.tick(110, &tasks, &Answer::Accepted);
+    assert_log(&world, "100 #1 r: notify a attempt 1\n110 #2 r: retry_some a attempt 1");
+}
+
+#[test]
 fn retry_failed_waits_while_a_call_on_one_of_the_tasks_may_still_come_through() {
     let first = rule("first", Action::RetrySome, error("x"));
     let second = rule("second", Action::RetryFailed, error("y"));
@@ -853,6 +918,28 @@ fn a_success_under_a_name_forgets_the_attempts_of_the_name() {
 }
 
 #[test]
+fn the_success_of_a_new_task_forgets_the_attempts_of_its_name() {
+    let mut by_name = retry("r");
+    by_name.identity = Identity::Name;
+    by_name.max_attempts = Some(1);
+    let done = Task {
+        name: TaskName::new("copy [/src](/same) to [/dst](/)"),
+        ..task("b", State::Succeeded, Some((112, 118)), "")
+    };
+    check(
+        vec![by_name],
+        &[
+            (100, vec![named("a", 0, "x")]),
+            (120, vec![named("a", 115, "x"), done.clone()]),
+            (175, vec![named("a", 115, "x"), done]),
+        ],
+        "100 #1 r: retry_some a attempt 1
+         120 #1 effective: the task is failed
+         175 #2 r: retry_some a attempt 1",
+    );
+}
+
+#[test]
 fn a_whole_kind_is_judged_by_what_was_there_before_the_call() {
     let done = |id: &str, ended: i64| task(id, State::Succeeded, Some((ended - 3, ended)), "");
     let clear = || vec![rule("c", Action::ClearSucceeded, state(State::Succeeded))];
@@ -1119,6 +1206,9 @@ fn shares_and_queues_count_what_this_very_tick_adds() {
     let mut queue = retry("r");
     queue.limits.only_if_undone_below = Some(4);
     assert_eq!(World::new(vec![queue]).tick(100, &list, &Answer::Accepted).actions.len(), 4);
+    let mut least = retry("r");
+    least.limits.max_share = Some(0.01);
+    assert_eq!(World::new(vec![least]).tick(100, &list, &Answer::Accepted).actions.len(), 1);
 }
 
 #[test]
