@@ -62,14 +62,15 @@ pub(crate) fn rules(count: usize, servers: &str) -> String {
     out
 }
 
-/// How long a rules file of 5,000 rules takes to load, on one thread.
+/// How long a rules file of 5,000 rules takes to load, on one thread, up to where an error can be held against them.
 fn loading(table: &mut Table, runs: usize) {
     let text = rules(5_000, "[{name: home, url: 'http://h', token: t}]");
     let times = (0..runs).map(|_| {
         let before = millis_of_thread();
         let loaded = load(Source::new("bars", &text));
+        loaded.config.as_ref().expect("a file without a fault").rules.get_ready();
         let time = millis_of_thread() - before;
-        assert!(loaded.config.is_some(), "{:?}", loaded.findings.first());
+        drop(loaded);
         time
     });
     let what = format!("load of 5,000 rules ({:.1} MB)", text.len() as f64 / 1e6);

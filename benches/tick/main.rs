@@ -185,13 +185,15 @@ fn ticks(tasks: u64, runs: u64) {
     let file = tempfile::NamedTempFile::new().unwrap();
     fs::write(file.path(), &body).unwrap();
     for (count, bar) in [(100, 2.0), (1000, 3.0)] {
-        let (mut bares, mut parts) = (Vec::new(), Vec::new());
-        for _ in 0..runs {
-            bares.push(child(&["bare"], file.path())[0]);
-            let first = child(&["cold", &count.to_string()], file.path());
-            parts.push(Parts { read: first[0], fold: first[1], decide: first[2] });
+        for (compiled, so) in [("compiled", ""), ("fresh", ", no pattern compiled yet")] {
+            let (mut bares, mut parts) = (Vec::new(), Vec::new());
+            for _ in 0..runs {
+                bares.push(child(&["bare"], file.path())[0]);
+                let first = child(&["cold", compiled, &count.to_string()], file.path());
+                parts.push(Parts { read: first[0], fold: first[1], decide: first[2] });
+            }
+            row(&format!("cold, {count} rules{so}"), &bares, &parts, bar);
         }
-        row(&format!("cold, {count} rules"), &bares, &parts, bar);
     }
     let rules = rule_set(100);
     for (what, share, bar) in [("nothing changed", 0, 1.2), ("1% changed", 1, 1.3)] {
@@ -233,10 +235,12 @@ fn measure(measure: &[&str], answer: &str) {
             println!("{}", bare(&read()));
         }
         // As a daemon takes its first look.
-        ["cold", count] => {
+        ["cold", compiled, count] => {
             let rules = rule_set(count.parse().unwrap());
             // The first use of a pattern compiles it.
-            Loop::new().tick(&rules, self::answer(1_000, 1, |_| false));
+            if *compiled == "compiled" {
+                Loop::new().tick(&rules, self::answer(1_000, 1, |_| false));
+            }
             let Parts { read, fold, decide } = Loop::new().tick(&rules, read());
             println!("{read} {fold} {decide}");
         }

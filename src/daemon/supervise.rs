@@ -450,7 +450,13 @@ impl Daemon {
     async fn take_over(&mut self, path: &str, files: &RulesFiles) -> Result<String, String> {
         // Thousands of rules take their time, which is not taken from the loops.
         let files = files.clone();
-        let load = tokio::task::spawn_blocking(move || files.load());
+        let load = tokio::task::spawn_blocking(move || {
+            let loaded = files.load();
+            if let Some(config) = &loaded.config {
+                config.rules.get_ready();
+            }
+            loaded
+        });
         let loaded = load.await.map_err(|error| error.to_string())?;
         let warnings = one_line_each(&loaded, Severity::Warning);
         let Some(mut config) = loaded.config else {

@@ -225,6 +225,15 @@ fn tidy(text: &str) -> String {
     text.lines().map(str::trim).filter(|line| !line.is_empty()).collect::<Vec<_>>().join("\n")
 }
 
+/// What is loaded is copied before the loops have it.
+#[test]
+fn rules_that_are_ready_stay_so_in_a_copy() {
+    let rules = RuleSet { rules: vec![retry("r")], ..RuleSet::default() };
+    assert!(rules.clone().filter.get().is_none());
+    rules.get_ready();
+    assert!(rules.clone().filter.get().is_some());
+}
+
 #[test]
 fn retries_come_after_growing_waits_from_the_failure() {
     let running = || task("a", State::Running, Some((70, 0)), "");
