@@ -133,20 +133,23 @@ impl<K> Default for Noted<K> {
 
 impl<K: Ord> Noted<K> {
     fn note(&mut self, key: K) {
-        if self.keys.len() >= self.room {
-            // While nothing can be written, the same ones are noted again and again.
-            self.keys.sort_unstable();
-            self.keys.dedup();
-            self.room = (4 * self.keys.len()).max(1024);
-        }
+        self.make_room(1);
         self.keys.push(key);
     }
 
-    /// Notes those that were not noted before.
-    fn note_new(&mut self, new: impl ExactSizeIterator<Item = K>) {
-        self.keys.reserve(new.len());
-        self.keys.extend(new);
-        self.room = self.room.max(2 * self.keys.len());
+    /// The same of many at once.
+    fn note_all(&mut self, keys: impl ExactSizeIterator<Item = K>) {
+        self.make_room(keys.len());
+        self.keys.extend(keys);
+    }
+
+    fn make_room(&mut self, more: usize) {
+        if self.keys.len() + more > self.room {
+            // While nothing can be written, the same ones are noted again and again.
+            self.keys.sort_unstable();
+            self.keys.dedup();
+            self.room = (4 * (self.keys.len() + more)).max(1024);
+        }
     }
 
     fn distinct(&self) -> Vec<&K> {
@@ -641,7 +644,7 @@ impl Memory {
         let progress = changes.progress.iter();
         self.dirty
             .progress
-            .note_new(progress.map(|(subject, rule, _)| (subject.clone(), rule.clone())));
+            .note_all(progress.map(|(subject, rule, _)| (subject.clone(), rule.clone())));
         for (rule, _) in &changes.rules {
             self.dirty.rules.insert(rule.clone());
         }
@@ -1108,7 +1111,7 @@ impl Memory {
         }
         if !new.is_empty() {
             let ids = new.iter().map(|(id, _)| id.clone());
-            self.dirty.tasks.entry(look.kind.clone()).or_default().note_new(ids);
+            self.dirty.tasks.entry(look.kind.clone()).or_default().note_all(ids);
         }
         put_all(self.tasks.entry(look.kind.clone()).or_default(), new);
     }
@@ -1789,9 +1792,9 @@ mod tests {
     #[test]
     fn what_is_noted_again_and_again_takes_no_more_room() {
         let mut noted = Noted::default();
-        noted.note_new(0..10);
         for n in 0..10_000 {
             noted.note(n % 10);
+            noted.note_all(0..10);
         }
         assert!(noted.keys.len() <= 1024, "{}", noted.keys.len());
         assert!(noted.distinct().into_iter().eq(&(0..10).collect::<Vec<_>>()));
