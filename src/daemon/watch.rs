@@ -306,7 +306,8 @@ impl Watch {
         }
         self.memory_mut().absorb(std::mem::take(&mut decision.memory));
         let actions = Arc::new(std::mem::take(&mut decision.actions));
-        self.report(&rules, &snapshot, (&decision, &actions), now);
+        let give_ups = std::mem::take(&mut decision.give_ups);
+        self.report(&rules, &snapshot, (&decision, &actions, give_ups), now);
         fault_point("decided");
         if self.save().await {
             fault_point("decision written");
@@ -450,15 +451,17 @@ impl Watch {
         &mut self,
         rules: &RuleSet,
         snapshot: &Snapshot,
-        (decision, actions): (&Decision, &Arc<Vec<Planned>>),
+        (decision, actions, give_ups): (&Decision, &Arc<Vec<Planned>>, Vec<GiveUp>),
         now: Timestamp,
     ) {
-        for give_up in &decision.give_ups {
-            let row = self.give_up_row(rules, give_up, now);
-            self.sink.emit(&Event::GaveUp { row: Box::new(row.clone()), notify: give_up.notify });
-            self.unwritten.new_rows.push(row);
-        }
         let occasion = self.occasion(rules, now);
+        let mut let_go = Vec::with_capacity(give_ups.len());
+        for give_up in give_ups {
+            let id = self.store.next_intent_id();
+            let row = Box::new(give_up.row(id, &occasion));
+            self.sink.emit(&Event::GaveUp { row, notify: give_up.notify });
+            let_go.push((id, give_up));
+        }
         let mut shown = Vec::new();
         for (place, planned) in actions.iter().enumerate() {
             let shown_only = planned.mode == Mode::DryRun || planned.action == Action::Notify;
@@ -469,8 +472,9 @@ impl Watch {
                 shown.push((id, place));
             }
         }
-        if !shown.is_empty() {
-            let shown = Shown { occasion, actions: Arc::clone(actions), rows: shown };
+        if !(shown.is_empty() && let_go.is_empty()) {
+            let actions = Arc::clone(actions);
+            let shown = Shown { occasion, give_ups: let_go, actions, rows: shown };
             self.unwritten.shown.push(shown);
         }
         for change in &decision.breakers {
@@ -512,27 +516,6 @@ impl Watch {
     pub(super) fn occasion(&self, rules: &RuleSet, now: Timestamp) -> Occasion {
         let server = self.memory.server.clone();
         Occasion { time: now, server, rules_revision: rules.revision.clone() }
-    }
-
-    fn give_up_row(&self, rules: &RuleSet, give_up: &GiveUp, now: Timestamp) -> AuditRow {
-        AuditRow {
-            id: self.store.next_intent_id(),
-            time: now,
-            server: self.memory.server.clone(),
-            rule: Some(give_up.rule.clone()),
-            action: "give_up".to_owned(),
-            kind: Some(give_up.kind.clone()),
-            task_id: Some(give_up.task.id().clone()),
-            task_name: Some(give_up.task.name().to_owned()),
-            attempt: Some(give_up.task.attempt),
-            reason: give_up.why.clone(),
-            error: Some(give_up.task.error.to_string()).filter(|error| !error.is_empty()),
-            class: give_up.task.class.clone(),
-            mode: Mode::Live,
-            outcome: Outcome::Effective,
-            detail: String::new(),
-            rules_revision: rules.revision.clone(),
-        }
     }
 
     /// An action's outcome became known, or better known.

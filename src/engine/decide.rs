@@ -164,6 +164,32 @@ pub struct GiveUp {
     pub notify: bool,
 }
 
+impl GiveUp {
+    /// The audit row of it, with this number.
+    #[must_use]
+    pub fn row(&self, id: IntentId, occasion: &Occasion) -> AuditRow {
+        let task = &self.task;
+        AuditRow {
+            id,
+            time: occasion.time,
+            server: occasion.server.clone(),
+            rule: Some(self.rule.clone()),
+            action: "give_up".to_owned(),
+            kind: Some(self.kind.clone()),
+            task_id: Some(task.id().clone()),
+            task_name: Some(task.name().to_owned()),
+            attempt: Some(task.attempt),
+            reason: self.why.clone(),
+            error: Some(task.error.to_string()).filter(|error| !error.is_empty()),
+            class: task.class.clone(),
+            mode: Mode::Live,
+            outcome: Outcome::Effective,
+            detail: String::new(),
+            rules_revision: occasion.rules_revision.clone(),
+        }
+    }
+}
+
 /// That a breaker opened or closed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BreakerChange {

@@ -21,7 +21,7 @@ use super::read::Reader;
 use super::{observe, queue};
 use crate::ambient::{fault_point, monotonic};
 use crate::engine::audit::{AuditRow, IntentId, Occasion, Outcome, Trouble};
-use crate::engine::decide::Planned;
+use crate::engine::decide::{GiveUp, Planned};
 use crate::engine::memory::Memory;
 use crate::engine::observe::{Look, QueueSample};
 use crate::engine::task::{Kind, RuleName, ServerName, TaskId};
@@ -43,7 +43,7 @@ pub struct WriteBatch {
     /// New audit rows, with numbers from [`Store::next_intent_id`]. Times are kept to the
     /// microsecond.
     pub new_rows: Vec<AuditRow>,
-    /// Actions that are done by being written down; each has a row too.
+    /// What is done by being written down; each has a row too.
     pub shown: Vec<Shown>,
     /// What became known of earlier rows, or rows of this batch: the outcome and its detail take the
     /// place of those the row has.
@@ -58,13 +58,15 @@ pub struct WriteBatch {
     pub troubles: Vec<(IntentId, Trouble)>,
 }
 
-/// What a look has people told, and what it would have done were it no dry run. There may be as many as there
-/// are tasks, so their rows are made one by one as they are written.
+/// What a look has people told, what it would have done were it no dry run, and what rules let go of. There may be as
+/// many as there are tasks, so their rows are made one by one as they are written.
 #[derive(Clone, Debug)]
 pub struct Shown {
     /// When, where and by which rules.
     pub occasion: Occasion,
-    /// All that was decided then.
+    /// What rules let go of, with the numbers of the rows.
+    pub give_ups: Vec<(IntentId, GiveUp)>,
+    /// All actions that were decided then.
     pub actions: Arc<Vec<Planned>>,
     /// The numbers of the rows, and the places of the actions that they are about.
     pub rows: Vec<(IntentId, usize)>,
@@ -72,10 +74,11 @@ pub struct Shown {
 
 impl Shown {
     fn rows(&self) -> impl Iterator<Item = AuditRow> {
-        self.rows.iter().filter_map(|(id, place)| {
+        let give_ups = self.give_ups.iter().map(|(id, give_up)| give_up.row(*id, &self.occasion));
+        give_ups.chain(self.rows.iter().filter_map(|(id, place)| {
             let planned = self.actions.get(*place)?;
             Some(planned.row(*id, &self.occasion, planned.mode))
-        })
+        }))
     }
 }
 

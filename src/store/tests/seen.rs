@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::engine::audit::{Occasion, Trouble};
-use crate::engine::decide::{Planned, Target};
+use crate::engine::decide::{GiveUp, Planned, Target};
 use crate::engine::name::TaskName;
 use crate::engine::observe::{After, Look, Observation, QueueSample};
 use crate::engine::task::{Common, Flavour, Task};
@@ -175,7 +175,7 @@ fn no_part_of_a_batch_is_taken_for_nothing() {
     let empty = || WriteBatch::new(home());
     assert!(empty().is_empty());
     let occasion = Occasion { time: at(1), server: home(), rules_revision: String::new() };
-    let shown = Shown { occasion, actions: Arc::default(), rows: vec![(IntentId(1), 0)] };
+    let shown = Shown { occasion, give_ups: vec![], actions: Arc::default(), rows: vec![] };
     for part in [
         WriteBatch { memory: Some(memory(changes())), ..empty() },
         rows(vec![row(1)]),
@@ -194,18 +194,19 @@ fn no_part_of_a_batch_is_taken_for_nothing() {
 async fn what_people_are_told_and_shown_has_a_row_each() {
     let dir = TempDir::new().unwrap();
     let store = Store::open(dir.path()).unwrap();
+    let target = |id: &str| Target {
+        task: Arc::new(listing(id, State::Failed)),
+        subject: Subject::Task(Kind::Upload, id.into()),
+        attempt: 1,
+        error: "too many requests".into(),
+        class: Some(Class::Throttled),
+    };
     let planned = |id: &str, action, mode| Planned {
         rule: "r".into(),
         action,
         mode,
         kind: Kind::Upload,
-        task: Some(Target {
-            task: Arc::new(listing(id, State::Failed)),
-            subject: Subject::Task(Kind::Upload, id.into()),
-            attempt: 1,
-            error: "too many requests".into(),
-            class: Some(Class::Throttled),
-        }),
+        task: Some(target(id)),
         reason: "failed for 1h".to_owned(),
         fresh: true,
         farewell: false,
@@ -217,7 +218,9 @@ async fn what_people_are_told_and_shown_has_a_row_each() {
     ]);
     let occasion = Occasion { time: at(1), server: home(), rules_revision: "abc".to_owned() };
     let rows = vec![(IntentId(3), 0), (IntentId(5), 2)];
-    let shown = vec![Shown { occasion, actions, rows }];
+    let (rule, kind, why) = ("r".into(), Kind::Upload, "in vain".to_owned());
+    let give_up = GiveUp { rule, kind, task: target("d"), why, notify: true };
+    let shown = vec![Shown { occasion, give_ups: vec![(IntentId(2), give_up)], actions, rows }];
     // An outcome of the same batch finds its row.
     let outcomes = vec![(IntentId(5), Outcome::SkippedChanged, "in vain".to_owned())];
     let batch = WriteBatch { shown, outcomes, ..WriteBatch::new(home()) };
@@ -232,6 +235,7 @@ async fn what_people_are_told_and_shown_has_a_row_each() {
         })
         .collect();
     let expected = [
+        "2 give_up d Live effective upload d.bin to [/d](/x): too many requests",
         "3 notify a Live effective upload a.bin to [/d](/x): too many requests",
         "5 retry_some c DryRun skipped_changed upload c.bin to [/d](/x): too many requests",
     ];
