@@ -4,6 +4,7 @@
 
 mod common;
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,10 +15,12 @@ use jiff::{SignedDuration, Timestamp};
 use taskwarden::daemon::beat::Beat;
 use taskwarden::daemon::supervise::clients;
 use taskwarden::daemon::watch::{Watch, WatchSettings};
-use taskwarden::engine::audit::AuditRow;
-use taskwarden::engine::observe::After;
+use taskwarden::engine::audit::{AuditRow, IntentId, Trouble};
+use taskwarden::engine::name::TaskName;
+use taskwarden::engine::observe::{After, Look, Observation};
 use taskwarden::engine::replay::{self, Deed, Replay};
 use taskwarden::engine::rule::RuleSet;
+use taskwarden::engine::task::{Common, Kind, State, Task};
 use taskwarden::rules::{Config, Source, load};
 use taskwarden::sandbox::{Fault, FaultPlan, Flavour, Settings, TaskScript};
 use taskwarden::store::{Reader, Store};
@@ -280,6 +283,16 @@ async fn run(state: &Path, seed: u64) -> Run {
 
 /// What rules would have done.
 fn replayed(state: &Path, rules: &str, whole_every: SignedDuration) -> Vec<Deed> {
+    let troubles = Reader::open(state).unwrap().troubles().unwrap();
+    replayed_looks((&looks(state), &audit(state)), troubles, rules, whole_every)
+}
+
+fn replayed_looks(
+    (looks, rows): (&[Look], &[AuditRow]),
+    troubles: BTreeMap<IntentId, Trouble>,
+    rules: &str,
+    whole_every: SignedDuration,
+) -> Vec<Deed> {
     let text = format!(
         "version: 1\nservers: [{{ name: home, url: 'http://127.0.0.1:1', token: x }}]\n{rules}"
     );
@@ -291,10 +304,9 @@ fn replayed(state: &Path, rules: &str, whole_every: SignedDuration) -> Vec<Deed>
         settles: SignedDuration::from_secs(7),
         from: Timestamp::MIN,
         whole_every,
-        troubles: Reader::open(state).unwrap().troubles().unwrap(),
+        troubles,
     };
     let mut replay = Replay::new(&config.rules, settings);
-    let (looks, rows) = (looks(state), audit(state));
     for (place, look) in looks.iter().enumerate() {
         let next = looks.get(place + 1);
         let here = rows
@@ -313,6 +325,73 @@ fn assert_part_is_whole(state: &Path, rules: &str) {
     let (same, differences) = replay::differences(&whole, &part);
     assert!(differences.is_empty(), "{rules}\n{differences:#?}");
     assert_eq!(same, whole.len());
+}
+
+#[test]
+fn what_time_alone_makes_a_rule_do_is_done_at_its_moment() {
+    let at = |seconds: i64| Timestamp::from_second(1_790_000_000 + seconds).unwrap();
+    let listed = |state| Task {
+        id: "a".into(),
+        name: TaskName::new("copy [/src](/a) to [/dst](/)"),
+        progress: 0.0,
+        started: Some(at(-1).into()),
+        ended: Some(at(0).into()),
+        total_bytes: 1,
+        common: Common {
+            creator: "admin".into(),
+            roles: [2].into(),
+            state,
+            status: "".into(),
+            error: "".into(),
+        }
+        .into(),
+    };
+    let look = |seconds, after, task: Option<Task>| Look {
+        server: "home".into(),
+        time: at(seconds),
+        after,
+        flavour: taskwarden::engine::task::Flavour::OpenList,
+        skew: SignedDuration::ZERO,
+        unread: BTreeSet::new(),
+        absent: BTreeSet::new(),
+        seen: task
+            .into_iter()
+            .map(|task| Observation {
+                kind: Kind::Copy,
+                id: "a".into(),
+                task: Some(Arc::new(task)),
+                still_since: None,
+            })
+            .collect(),
+    };
+    for (state, rule, expected) in [
+        (State::Succeeded, "match: { age: '>5m' }, action: delete_some", "300001 delete_some"),
+        (State::Succeeded, "match: { age: '>=5m' }, action: delete_some", "300000 delete_some"),
+        (
+            State::Failed,
+            "match: { state: failed }, action: retry_some, backoff: { initial: 50m }, give_up_after: 10m",
+            "600000 give_up",
+        ),
+        (
+            State::Failed,
+            "match: { state: failed }, action: retry_some, backoff: { initial: 5m, jitter: 0 }",
+            "300000 retry_some",
+        ),
+    ] {
+        let looks = [
+            look(5, After::Start, Some(listed(state))),
+            // What was seen in between were the same lists.
+            look(2000, After::Look(at(1990)), None),
+        ];
+        for whole_every in [SignedDuration::ZERO, replay::WHOLE_EVERY] {
+            let rules = format!("rules: [{{ name: r, {rule} }}]");
+            let deeds = replayed_looks((&looks, &[]), BTreeMap::new(), &rules, whole_every);
+            let after = |deed: &Deed| deed.time.duration_since(at(0)).as_millis();
+            let deeds: Vec<String> =
+                deeds.iter().map(|deed| format!("{} {}", after(deed), deed.action)).collect();
+            assert_eq!(deeds, [expected], "{rule}");
+        }
+    }
 }
 
 /// So many runs; `SEEDS=500 cargo test --test backtests` makes more of them, `FIRST=77 SEEDS=1` one.
