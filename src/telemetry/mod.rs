@@ -212,7 +212,7 @@ pub enum Event {
         /// The server.
         server: ServerName,
     },
-    /// Every loop goes on; said every few seconds, for a watchdog.
+    /// Every loop goes on; said three times in as long as a watchdog waits.
     Alive,
     /// The daemon ends.
     Stopping,
