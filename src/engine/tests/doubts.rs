@@ -6,6 +6,7 @@ use croner::Cron;
 use jiff::tz::TimeZone;
 
 use super::super::audit::Outcome;
+use super::super::class::Class;
 use super::super::decide::{Planned, recheck};
 use super::super::memory::{Changes, RulesProgress};
 use super::super::order::{DeadFilter, Order};
@@ -512,6 +513,45 @@ fn a_breaker_for_throttling_leaves_other_failures_alone() {
          225 #3 r: retry_some a attempt 2
          225 #4 r: retry_some b attempt 2",
     );
+}
+
+#[test]
+fn what_on_give_up_asks_for_waits_for_no_breaker() {
+    let mut r = retry("r");
+    r.give_up_after = Some(Duration::from_secs(60));
+    r.on_give_up = vec![Action::DeleteSome];
+    r.breaker = Some(BreakerSettings {
+        by: BreakerKey::DstMount,
+        open_after: 2,
+        within: Duration::from_secs(600),
+        cool_down: Duration::from_secs(300),
+        only_throttled: true,
+    });
+    let both = || vec![failed("a", 5, "Too many requests"), failed("b", 5, "Too many requests")];
+    let why = "the first failure was 1m5s ago, and the rule tries for 1m";
+    check(
+        vec![r],
+        &[(10, both()), (70, both())],
+        &format!(
+            "10 breaker of /dst opens
+             70 r lets go of a: {why}
+             70 r lets go of b: {why}
+             70 #1 r: delete_some a attempt 0
+             70 #2 r: delete_some b attempt 0"
+        ),
+    );
+}
+
+#[test]
+fn what_ended_badly_has_a_class_also_without_an_error() {
+    let mut world = World::new(vec![rule("r", Action::Notify, Predicate::All(vec![]))]);
+    let ended = |id, state| task(id, state, Some((0, 5)), "");
+    let tasks =
+        [ended("a", State::Failed), ended("b", State::Canceled), ended("c", State::Succeeded)];
+    let decision = world.tick(10, &tasks, &Answer::Accepted);
+    let class = |planned: &Planned| planned.task.as_ref().unwrap().class.clone();
+    let classes: Vec<_> = decision.actions.iter().map(class).collect();
+    assert_eq!(classes, [Some(Class::Unknown), Some(Class::Canceled), None]);
 }
 
 #[test]
