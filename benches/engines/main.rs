@@ -174,10 +174,12 @@ fn main() -> ExitCode {
     println!("| engine | tasks | for each task | beside taskwarden | bar | |");
     println!("|---|---|---|---|---|---|");
     let (rules, mut missed) = (rules(), false);
-    for (what, failed, errors) in [
-        ("all failed, 200 distinct errors", 100, 200),
-        ("all failed, each error its own", 100, TASKS),
-        ("a quarter failed, 200 distinct errors", 25, 200),
+    // Where each error is its own nothing that was found of one helps with the next, so that the loop, which remembers
+    // nothing either, is not as far behind.
+    for (what, failed, errors, re) in [
+        ("all failed, 200 distinct errors", 100, 200, 10.0),
+        ("all failed, each error its own", 100, TASKS, 5.0),
+        ("a quarter failed, 200 distinct errors", 25, 200, 10.0),
     ] {
         let tasks = tasks(failed, errors);
         let ours = ours(&rules, &tasks, 51);
@@ -195,7 +197,7 @@ fn main() -> ExitCode {
         let mut node = Command::new("node");
         node.arg(dir.join("engine.mjs"));
         for (name, mut command, most, bar) in [
-            ("a loop over Python's `re`", python("re"), TASKS, 10.0),
+            ("a loop over Python's `re`", python("re"), TASKS, re),
             ("json-rules-engine 7.3.1", node, 500, 100.0),
             ("rule-engine 5.1.0", python("rule-engine"), 500, 100.0),
             ("zen-engine 2.1.3", python("zen-engine"), 100, 100.0),
