@@ -31,7 +31,8 @@ pub(super) fn needles(hir: &Hir) -> Needles {
     Found::of(hir).required()
 }
 
-type Texts = Vec<Vec<u8>>;
+/// Texts of which one is looked for.
+pub(super) type Texts = Vec<Vec<u8>>;
 
 /// What is known of the texts that an expression matches, in lower case.
 #[derive(Default)]
@@ -280,10 +281,10 @@ impl Marks {
 
 impl Filter {
     /// Of some expressions, by their numbers, with what each of them needs.
-    pub(super) fn new(needs: &[(usize, Needles)]) -> Self {
+    pub(super) fn new(needs: &[(usize, impl AsRef<[Texts]>)]) -> Self {
         // What few of them need tells most.
         let mut count: HashMap<&[u8], usize> = HashMap::new();
-        for needle in needs.iter().flat_map(|(_, sets)| sets).flatten() {
+        for needle in needs.iter().flat_map(|(_, sets)| sets.as_ref()).flatten() {
             *count.entry(needle).or_default() += 1;
         }
         let most = |texts: &&Texts| texts.iter().filter_map(|text| count.get(&text[..])).max();
@@ -291,7 +292,7 @@ impl Filter {
         let mut open = Marks::none(numbers);
         let mut wanted = Vec::new();
         for (owner, sets) in needs {
-            let rarest = sets.iter().min_by_key(most);
+            let rarest = sets.as_ref().iter().min_by_key(most);
             if rarest.is_none() {
                 open.set(*owner);
             }

@@ -1,5 +1,6 @@
 //! The matchers of a rule, and how one is held against a task.
 
+use std::borrow::Cow;
 use std::cell::OnceCell;
 use std::fmt;
 use std::sync::{Arc, OnceLock};
@@ -14,7 +15,7 @@ use smol_str::{SmolStr, ToSmolStr as _, format_smolstr};
 use super::class::{Class, ClassTable, Retry};
 use super::memory::TaskMemory;
 use super::name::{Location, Parts};
-use super::needles::{Needles, either};
+use super::needles::{Texts, either};
 use super::pattern::{Globs, Pattern};
 use super::task::{Flavour, Kind, ServerName, State, Task};
 use super::wait_hint::named_wait;
@@ -480,16 +481,26 @@ impl Predicate {
     }
 
     /// What is in the error of every task for which it holds.
-    pub(super) fn error_needles(&self) -> Needles {
+    pub(super) fn error_needles(&self) -> Cow<'_, [Texts]> {
+        let either = |each: Vec<Cow<'_, [Texts]>>| either(&each).into();
         match self {
-            Self::All(members) => members.iter().flat_map(Self::error_needles).collect(),
-            Self::Any(members) => {
-                either(&members.iter().map(Self::error_needles).collect::<Vec<_>>())
+            Self::All(members) => {
+                let mut each = members.iter().map(Self::error_needles);
+                // Mostly one of them asks for the error, and what it needs is not copied.
+                let first = each.find(|needles| !needles.is_empty()).unwrap_or_default();
+                each.filter(|needles| !needles.is_empty()).fold(first, |mut all, more| {
+                    all.to_mut().extend(more.into_owned());
+                    all
+                })
             }
+            Self::Any(members) => either(members.iter().map(Self::error_needles).collect()),
             Self::Leaf(Leaf { test: Test::Text(TextField::Error, patterns), .. }) => {
-                either(&patterns.iter().map(Pattern::needles).collect::<Vec<_>>())
+                match patterns.as_slice() {
+                    [pattern] => pattern.needles().into(),
+                    _ => either(patterns.iter().map(|each| each.needles().into()).collect()),
+                }
             }
-            Self::Not(_) | Self::Leaf(_) => Needles::new(),
+            Self::Not(_) | Self::Leaf(_) => Cow::default(),
         }
     }
 
