@@ -11,12 +11,13 @@ use std::str::FromStr;
 use std::sync::{Arc, LazyLock, OnceLock};
 
 use memchr::{memchr2, memchr2_iter};
-use regex::bytes;
+use regex_automata::meta;
+use regex_automata::util::syntax;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::needles::{Filter, needles};
-use super::pattern::Pattern;
+use super::pattern::{Pattern, compile};
 use super::task::{Flavour, State};
 
 /// A sort of failure. The named ones are the built-in table's; a rules file may add others.
@@ -181,7 +182,7 @@ struct Entry {
     retry: Retry,
     pattern: &'static str,
     /// Compiled when a text first gets this far: all of them would take some 20 ms and megabytes.
-    compiled: OnceLock<bytes::Regex>,
+    compiled: OnceLock<meta::Regex>,
 }
 
 /// The built-in table.
@@ -226,11 +227,8 @@ impl Entry {
     fn is_match(&self, text: &str) -> bool {
         let compiled = self.compiled.get_or_init(|| {
             // Over bytes and without folding case: half the time to compile and to match.
-            bytes::RegexBuilder::new(&expand(self.pattern))
-                .unicode(false)
-                .multi_line(true)
-                .build()
-                .expect("the table's patterns")
+            let syntax = syntax::Config::new().unicode(false).utf8(false).multi_line(true);
+            compile(&expand(self.pattern), syntax).expect("the table's patterns")
         });
         compiled.is_match(text.as_bytes())
     }

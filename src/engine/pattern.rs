@@ -6,6 +6,9 @@ use std::sync::{Arc, OnceLock};
 
 use globset::{Glob, GlobSet, GlobSetBuilder};
 use regex::Regex;
+use regex_automata::meta;
+use regex_automata::nfa::thompson::WhichCaptures;
+use regex_automata::util::syntax;
 use regex_syntax::hir::Hir;
 
 use super::needles::{Needles, found, needles};
@@ -15,13 +18,16 @@ use super::needles::{Needles, found, needles};
 pub struct Pattern(Arc<Expression>);
 
 struct Expression {
-    lazy: Lazy<String, Regex>,
+    lazy: Lazy<String, meta::Regex>,
     needles: Needles,
 }
 
 /// Globs of which one must match a whole path. Clones share what was compiled.
 #[derive(Clone)]
 pub struct Globs(Arc<Lazy<Vec<Glob>, GlobSet>>);
+
+/// In texts of so many bytes at most, what an expression needs is looked for before it is run.
+const SHORT: usize = 1024;
 
 struct Lazy<S, C> {
     source: S,
@@ -53,11 +59,11 @@ impl Pattern {
     #[must_use]
     pub fn is_match(&self, text: &str) -> bool {
         let Expression { lazy: Lazy { source, compiled }, needles } = &*self.0;
-        // What is compiled looks for such texts itself.
-        if compiled.get().is_none() && !found(needles, text.as_bytes()) {
+        // In a long text each of them would be looked for from end to end.
+        if text.len() <= SHORT && !found(needles, text.as_bytes()) {
             return false;
         }
-        let compiled = compiled.get_or_init(|| Regex::new(source).ok());
+        let compiled = compiled.get_or_init(|| compile(source, syntax::Config::new()));
         compiled.as_ref().is_some_and(|regex| regex.is_match(text))
     }
 }
@@ -77,8 +83,7 @@ impl fmt::Debug for Globs {
 
 impl From<Regex> for Pattern {
     fn from(regex: Regex) -> Self {
-        let source = regex.as_str().to_owned();
-        let lazy = Lazy { source, compiled: OnceLock::from(Some(regex)) };
+        let lazy = Lazy { source: regex.as_str().to_owned(), compiled: OnceLock::new() };
         Self(Arc::new(Expression { lazy, needles: Needles::new() }))
     }
 }
@@ -109,6 +114,13 @@ impl Globs {
         let _ = self.0.compiled.set(Some(set));
         Ok(())
     }
+}
+
+/// Compiles an expression that is only asked whether it is found. It need not look for texts that every match
+/// begins with, which takes half the time to make ready: what it needs was looked for already.
+pub(super) fn compile(source: &str, syntax: syntax::Config) -> Option<meta::Regex> {
+    let config = meta::Config::new().auto_prefilter(false).which_captures(WhichCaptures::None);
+    meta::Regex::builder().configure(config).syntax(syntax).build(source).ok()
 }
 
 fn set(globs: &[Glob]) -> Result<GlobSet, globset::Error> {
