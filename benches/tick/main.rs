@@ -237,6 +237,8 @@ fn measure(measure: &[&str], answer: &str) {
         // As a daemon takes its first look.
         ["cold", compiled, count] => {
             let rules = rule_set(count.parse().unwrap());
+            // So does the daemon, while it waits for its first answers.
+            rules.get_ready();
             // The first use of a pattern compiles it.
             if *compiled == "compiled" {
                 Loop::new().tick(&rules, self::answer(1_000, 1, |_| false));

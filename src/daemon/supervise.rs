@@ -261,6 +261,9 @@ impl Daemon {
         for server in self.config.servers.clone() {
             self.start(&server)?;
         }
+        // While the first answers are on their way.
+        let rules = Arc::clone(&self.rules.borrow());
+        tokio::task::spawn_blocking(move || rules.get_ready());
         let told = tokio::spawn(self.telling.clone().run(
             self.store.clone(),
             self.options.clock.clone(),

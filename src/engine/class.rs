@@ -262,6 +262,11 @@ impl ClassTable {
         Self { overrides }
     }
 
+    /// Makes what the first error would else wait for.
+    pub(super) fn get_ready(&self) {
+        LazyLock::force(&BUILTIN);
+    }
+
     /// The class of a task's error.
     #[must_use]
     pub fn classify(&self, error: &str, flavour: Flavour, state: State) -> Class {

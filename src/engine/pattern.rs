@@ -58,11 +58,11 @@ impl Pattern {
     /// Whether it is found in a text.
     #[must_use]
     pub fn is_match(&self, text: &str) -> bool {
-        let Expression { lazy: Lazy { source, compiled }, needles } = &*self.0;
         // In a long text each of them would be looked for from end to end.
-        if text.len() <= SHORT && !found(needles, text.as_bytes()) {
+        if text.len() <= SHORT && !found(&self.0.needles, text.as_bytes()) {
             return false;
         }
+        let Lazy { source, compiled } = &self.0.lazy;
         let compiled = compiled.get_or_init(|| compile(source, syntax::Config::new()));
         compiled.as_ref().is_some_and(|regex| regex.is_match(text))
     }
