@@ -248,36 +248,49 @@ fn measure(measure: &[&str], answer: &str) {
         }
         // Ticks as the loop of a server makes them: what is taken above idle after one, and at most
         // during one, in bytes.
-        ["memory"] => {
-            let rules = rule_set(100);
+        ["memory", count] => {
+            let empty = resident("VmRSS:");
+            let rules = rule_set(count.parse().unwrap());
             let mut server = Loop::new();
             server.tick(&rules, self::answer(10, 1, |_| false));
             let idle = resident("VmRSS:");
             for _ in 0..3 {
                 server.tick(&rules, read());
             }
-            println!("{} {}", resident("VmRSS:") - idle, resident("VmHWM:") - idle);
+            let steady = resident("VmRSS:");
+            println!("{} {} {}", steady - idle, resident("VmHWM:") - idle, steady - empty);
         }
         other => panic!("{other:?} is no measure"),
     }
 }
 
-/// What such a process takes for so many tasks, after a tick and at most, and the bytes of the answer.
-fn memory_of(tasks: u64) -> (f64, f64, f64) {
+/// What such a process takes for so many tasks.
+struct Taken {
+    /// After a tick, above idle.
+    steady: f64,
+    /// At most, above idle.
+    most: f64,
+    /// After a tick, with the rules.
+    whole: f64,
+    /// The bytes of the answer.
+    answer: f64,
+}
+
+fn memory_of(tasks: u64, rules: usize) -> Taken {
     let file = tempfile::NamedTempFile::new().unwrap();
     let body = answer(tasks, 1, |_| false);
     fs::write(file.path(), &body).unwrap();
-    let taken = child(&["memory"], file.path());
-    (taken[0], taken[1], body.len() as f64)
+    let taken = child(&["memory", &rules.to_string()], file.path());
+    Taken { steady: taken[0], most: taken[1], whole: taken[2], answer: body.len() as f64 }
 }
 
 fn memory_table(tasks: u64) {
-    let (steady, most, bytes) = memory_of(tasks);
+    let Taken { steady, most, answer, .. } = memory_of(tasks, 100);
     println!("| memory | beside the answer | bar | |");
     println!("|---|---|---|---|");
     for (what, measured, bar) in [
-        ("after a tick, above idle", steady / bytes, 1.5),
-        ("the most during a tick, above idle", most / bytes, 3.0),
+        ("after a tick, above idle", steady / answer, 1.5),
+        ("the most during a tick, above idle", most / answer, 3.0),
     ] {
         println!("| {what} | {measured:.2} x | {bar:.1} x | {} |", verdict(measured, bar));
     }
@@ -307,18 +320,24 @@ fn growth(runs: u64) {
     for tasks in [1_000, 10_000, 100_000, 1_000_000] {
         let whole = first(tasks, 100, if tasks > 100_000 { 1 } else { runs });
         let each = whole * 1000.0 / tasks as f64;
-        let (steady, _, _) = memory_of(tasks);
+        let Taken { steady, .. } = memory_of(tasks, 100);
         times.push((tasks as f64, whole));
         sizes.push((tasks as f64, steady));
         let bytes = steady / tasks as f64;
         println!("| {tasks} tasks, 100 rules | {whole:.0} ms | {each:.2} µs | {bytes:.0} bytes |");
     }
-    let mut by_rules = Vec::new();
+    let (mut by_rules, mut sizes_by_rules) = (Vec::new(), Vec::new());
     for count in [10, 100, 1000] {
         let whole = first(100_000, count, runs);
         let each = whole * 1000.0 / 100_000.0;
         by_rules.push((count as f64, whole));
-        println!("| 100000 tasks, {count} rules | {whole:.0} ms | {each:.2} µs | |");
+        // Here with what the rules themselves take.
+        let size = memory_of(100_000, count).whole;
+        sizes_by_rules.push((count as f64, size));
+        let bytes = size / 100_000.0;
+        println!(
+            "| 100000 tasks, {count} rules | {whole:.0} ms | {each:.2} µs | {bytes:.0} bytes with the rules |"
+        );
     }
     println!("\n| growth | power | bar | |");
     println!("|---|---|---|---|");
@@ -327,6 +346,7 @@ fn growth(runs: u64) {
         ("time with tasks, 1,000 to 1,000,000", power(&times), 1.1),
         ("memory with tasks, 1,000 to 1,000,000", power(&sizes), 1.1),
         ("time with rules, 10 to 1,000", power(&by_rules), 0.9),
+        ("memory with rules, 10 to 1,000", power(&sizes_by_rules), 0.9),
     ] {
         println!("| {what} | {power:.2} | {bar:.1} | {} |", verdict(power, bar));
     }
