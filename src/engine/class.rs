@@ -237,6 +237,11 @@ impl Entry {
 static BUILTIN: LazyLock<Builtin> =
     LazyLock::new(|| Builtin::new(parse(include_str!("classes.txt"))));
 
+/// Makes what the first error would else wait for.
+pub(super) fn get_ready() {
+    LazyLock::force(&BUILTIN);
+}
+
 /// How much of an error is looked at. Some drives answer with web pages that hold images.
 const LOOKED_AT: usize = 16 * 1024;
 
@@ -260,11 +265,6 @@ impl ClassTable {
     #[must_use]
     pub fn with_overrides(overrides: Vec<(Class, Vec<Pattern>)>) -> Self {
         Self { overrides }
-    }
-
-    /// Makes what the first error would else wait for.
-    pub(super) fn get_ready(&self) {
-        LazyLock::force(&BUILTIN);
     }
 
     /// The class of a task's error.

@@ -428,15 +428,21 @@ struct Candidate<'a> {
     task: &'a Arc<Task>,
     due: Timestamp,
     remembered: Remembered<'a>,
+    /// Since when the task is as it is. This and the next are in what is remembered, too, which is far away by the time
+    /// that candidates are in order.
+    since: Moment,
+    /// Whether an action on it waits to be judged.
+    pending: bool,
     /// Its claims, by their places among all.
     claims: Range<usize>,
     alike: Arc<Alike>,
 }
 
 impl Candidate<'_> {
-    /// Since when the task is as it is.
-    fn since(&self, now: Timestamp) -> Timestamp {
-        self.remembered.task.map_or(now, |memory| memory.state_since.get())
+    /// What somebody who is told of it now has heard of.
+    fn noticed(&self, mode: Mode) -> Noticed {
+        let (state, since) = (self.task.state, self.since);
+        Noticed { state, since, dry_run: mode == Mode::DryRun }
     }
 }
 
@@ -801,7 +807,8 @@ impl<'a> Evaluation<'a> {
         let due = claims[first..].iter().map(|claim| claim.due).min();
         let own = first..claims.len();
         self.claims = claims;
-        Some(Candidate { kind, task, due: due?, remembered, claims: own, alike })
+        let (since, pending) = (known.state_since, known.pending.is_some());
+        Some(Candidate { kind, task, due: due?, remembered, since, pending, claims: own, alike })
     }
 
     /// The rules that may take tasks like this one.
@@ -1074,11 +1081,9 @@ impl<'a> Evaluation<'a> {
         let own = Subject::Task(candidate.kind.clone(), candidate.task.id.clone());
         for claim in claims {
             let subject = subject(self.runs[claim.run].rule, candidate.kind, candidate.task);
-            let pending = candidate
-                .remembered
-                .task
-                .and_then(|task| task.pending.as_ref())
-                .map(|pending| pending.at)
+            let pending = candidate.remembered.task.filter(|_| candidate.pending);
+            let pending = pending
+                .and_then(|task| Some(task.pending.as_ref()?.at))
                 .or_else(|| self.name_pending(&subject, self.runs[claim.run].rule));
             let notify = claim.action == Action::Notify;
             gates.clear();
@@ -1089,17 +1094,16 @@ impl<'a> Evaluation<'a> {
                 gates.push(Gate::Judging { since });
             }
             self.gates(candidate, claim, trace.is_some(), gates);
-            let run = &self.runs[claim.run];
-            let state = Noticed {
-                state: candidate.task.state,
-                since: candidate.since(now).into(),
-                dry_run: run.mode == Mode::DryRun,
+            let fresh = |evaluation: &Self| {
+                let run = &evaluation.runs[claim.run];
+                let progress = evaluation.progress_of(&own, &run.rule.name, candidate.remembered);
+                progress.and_then(|progress| progress.noticed.as_ref())
+                    != Some(&candidate.noticed(run.mode))
             };
-            let progress = self.progress_of(&own, &run.rule.name, candidate.remembered);
-            let fresh = progress.and_then(|progress| progress.noticed.as_ref()) != Some(&state);
-            if notify && !fresh {
+            if notify && !fresh(self) {
                 gates.push(Gate::Noticed);
             }
+            let run = &self.runs[claim.run];
             if let Some(trace) = trace.as_deref_mut() {
                 let look = if gates.is_empty() { Look::Acts } else { Look::Waits };
                 trace.rule(&run.rule.name, |rule| {
@@ -1121,9 +1125,11 @@ impl<'a> Evaluation<'a> {
             }
             let mode = run.mode;
             let live = mode == Mode::Live;
+            let fresh = fresh(self);
             if fresh && (notify || mode == Mode::DryRun) {
+                let progress = self.progress_of(&own, &run.rule.name, candidate.remembered);
                 let progress = progress.cloned().unwrap_or_default();
-                let noticed = Progress { noticed: Some(state), ..progress };
+                let noticed = Progress { noticed: Some(candidate.noticed(mode)), ..progress };
                 self.progress.insert((own.clone(), run.rule.name.clone()), noticed);
             }
             let reason = self.reason(candidate, claim);
@@ -1179,7 +1185,7 @@ impl<'a> Evaluation<'a> {
         let rule = run.rule;
         let enough = |gates: &Vec<Gate>| !all && !gates.is_empty();
         run.common_gates(now, gates);
-        if !run.is_about(candidate.since(now)) {
+        if !run.is_about(candidate.since.get()) {
             gates.push(run.next_firing(now));
         }
         if enough(gates) {
@@ -1264,7 +1270,7 @@ impl<'a> Evaluation<'a> {
     fn reason(&self, candidate: &Candidate<'_>, claim: &Claim) -> String {
         let rule = self.runs[claim.run].rule;
         let now = self.tick.now;
-        let since = candidate.since(now);
+        let since = candidate.since.get();
         let ago =
             format_duration(Duration::try_from(now.duration_since(since)).unwrap_or_default());
         let state = candidate.task.state;

@@ -16,7 +16,7 @@ use super::needles::Filter;
 use super::predicate::{Predicate, Test};
 use super::schedule::{Hours, Schedule};
 use super::task::{RuleName, ServerName, State};
-use super::{redact, wait_hint};
+use super::{class, redact, wait_hint};
 
 /// All rules of a configuration, compiled.
 #[derive(Clone, Debug, Default)]
@@ -57,7 +57,7 @@ impl RuleSet {
     /// of errors and the expressions for secrets and for waits. Some 10 ms each.
     pub fn get_ready(&self) {
         self.filter();
-        self.classes.get_ready();
+        class::get_ready();
         redact::get_ready();
         wait_hint::get_ready();
     }
