@@ -101,12 +101,6 @@ pub fn scrub(text: &str) -> Cow<'_, str> {
     })
 }
 
-/// Compiles what texts are looked through with.
-pub(super) fn get_ready() {
-    // Nothing is in it, but that may be.
-    let _ = scrub("://");
-}
-
 /// Applies the step until it changes nothing more.
 fn settle(text: &str, step: impl Fn(&str) -> Cow<'_, str>) -> Cow<'_, str> {
     let mut settled = Cow::Borrowed(text);

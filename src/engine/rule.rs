@@ -11,12 +11,11 @@ use serde::{Deserialize, Serialize};
 
 use super::backoff::Backoff;
 use super::breaker::BreakerSettings;
-use super::class::{Class, ClassTable};
+use super::class::{self, Class, ClassTable};
 use super::needles::Filter;
 use super::predicate::{Predicate, Test};
 use super::schedule::{Hours, Schedule};
 use super::task::{RuleName, ServerName, State};
-use super::{class, redact, wait_hint};
 
 /// All rules of a configuration, compiled.
 #[derive(Clone, Debug, Default)]
@@ -53,13 +52,11 @@ impl RuleSet {
         self.filter().in_question(error)
     }
 
-    /// Makes what the first look would else wait for: what finds the rules of an error, and, once in a process, the table
-    /// of errors and the expressions for secrets and for waits. Some 10 ms each.
+    /// Makes what the first error would else wait for: what finds its rules, and, once in a process, the table of errors.
+    /// Some 10 ms each.
     pub fn get_ready(&self) {
         self.filter();
         class::get_ready();
-        redact::get_ready();
-        wait_hint::get_ready();
     }
 
     fn filter(&self) -> &Filter {

@@ -34,12 +34,6 @@ pub fn named_wait(error: &str, custom: Option<&Regex>) -> Option<Duration> {
         .map(|wait| wait.min(LONGEST_WAIT))
 }
 
-/// Compiles what errors are looked through with.
-pub(super) fn get_ready() {
-    // It names none, but is looked at in all ways.
-    let _ = named_wait("…", None);
-}
-
 fn custom_wait(found: &Captures<'_>) -> Option<Duration> {
     let units = [("hours", 3600.0), ("minutes", 60.0), ("seconds", 1.0)];
     let named: Vec<_> = units
