@@ -178,7 +178,7 @@ fn main() -> ExitCode {
     // nothing either, is not as far behind.
     for (what, failed, errors, re) in [
         ("all failed, 200 distinct errors", 100, 200, 10.0),
-        ("all failed, each error its own", 100, TASKS, 5.0),
+        ("all failed, each error its own", 100, TASKS, 4.0),
         ("a quarter failed, 200 distinct errors", 25, 200, 10.0),
     ] {
         let tasks = tasks(failed, errors);
