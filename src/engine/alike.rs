@@ -55,7 +55,16 @@ impl Alikes {
         if settled.0.len() > MOST {
             return Settled::default();
         }
-        settled.0.retain(|(_, _, error), _| Arc::strong_count(error) > 1);
+        // Tasks of two kinds or states may share one.
+        let mut held_here: HashMap<usize, usize> = HashMap::new();
+        for (_, _, error) in settled.0.keys() {
+            *held_here.entry(error.as_ptr().addr()).or_default() += 1;
+        }
+        settled.0.retain(|(_, _, error), _| {
+            held_here
+                .get(&error.as_ptr().addr())
+                .is_some_and(|held| Arc::strong_count(error) > *held)
+        });
         settled
     }
 
@@ -137,6 +146,7 @@ mod tests {
         let errors: [Arc<str>; 2] = ["busy".into(), "a web page".into()];
         for error in &errors {
             known(&mut alikes, &COPY, State::Failed, error);
+            known(&mut alikes, &MOVE, State::Failed, error);
         }
         let [busy, page] = errors;
         let gone = Arc::downgrade(&page);
