@@ -83,7 +83,10 @@ impl fmt::Debug for Globs {
 
 impl From<Regex> for Pattern {
     fn from(regex: Regex) -> Self {
-        let lazy = Lazy { source: regex.as_str().to_owned(), compiled: OnceLock::new() };
+        let source = regex.as_str().to_owned();
+        // Such a one is large, or it would be compiled later: that is not for a loop to wait for.
+        let compiled = OnceLock::from(compile(&source, syntax::Config::new()));
+        let lazy = Lazy { source, compiled };
         Self(Arc::new(Expression { lazy, needles: Needles::new() }))
     }
 }
@@ -140,7 +143,9 @@ mod tests {
         let later = |text: &str| Pattern::later(text, &regex_syntax::parse(text).unwrap());
         let pattern = later("a+b");
         assert!(pattern.is_match("caab") && !pattern.clone().is_match("ca"));
-        assert_eq!(Pattern::from(Regex::new("x").unwrap()).as_str(), "x");
+        assert!(!pattern.is_match("x") && pattern.0.lazy.compiled.get().is_some());
+        let large = Pattern::from(Regex::new("x").unwrap());
+        assert!(large.as_str() == "x" && large.0.lazy.compiled.get().is_some());
         let error = later("code: [0-9]+|timed? ?out");
         assert!(error.is_match("code: 5") && error.is_match("it timeout"));
         assert!(!error.is_match("code: x") && !error.is_match("it time"));

@@ -96,6 +96,17 @@ fn retry(name: &str) -> Rule {
     rule(name, Action::RetrySome, state(State::Failed))
 }
 
+/// Opens when two tasks of a mount were throttled within ten minutes, for five.
+fn breaker() -> BreakerSettings {
+    BreakerSettings {
+        by: BreakerKey::DstMount,
+        open_after: 2,
+        within: Duration::from_secs(600),
+        cool_down: Duration::from_secs(300),
+        only_throttled: true,
+    }
+}
+
 /// A server, its rules and what is remembered, driven tick by tick.
 struct World {
     rules: RuleSet,
@@ -544,13 +555,7 @@ fn giving_up_does_what_is_asked_for_once() {
 fn the_breaker_leaves_a_failing_mount_alone() {
     let mut r = retry("r");
     r.backoff.initial = Duration::from_secs(1);
-    r.breaker = Some(BreakerSettings {
-        by: BreakerKey::DstMount,
-        open_after: 2,
-        within: Duration::from_secs(600),
-        cool_down: Duration::from_secs(300),
-        only_throttled: true,
-    });
+    r.breaker = Some(breaker());
     let throttled = |id: &str| failed(id, 5, "Too many requests");
     let all = || vec![throttled("a"), throttled("b"), throttled("c")];
     let mut table: Vec<_> = (1..35).map(|n| (n * 10, all())).collect();

@@ -495,13 +495,7 @@ fn what_waits_for_room_in_the_hour_is_told_when_there_is_some() {
 #[test]
 fn a_breaker_for_throttling_leaves_other_failures_alone() {
     let mut r = retry("r");
-    r.breaker = Some(BreakerSettings {
-        by: BreakerKey::DstMount,
-        open_after: 2,
-        within: Duration::from_secs(600),
-        cool_down: Duration::from_secs(300),
-        only_throttled: true,
-    });
+    r.breaker = Some(breaker());
     let both = |ended| vec![failed("a", ended, "x"), failed("b", ended, "x")];
     check(
         vec![r],
@@ -520,13 +514,7 @@ fn what_on_give_up_asks_for_waits_for_no_breaker() {
     let mut r = retry("r");
     r.give_up_after = Some(Duration::from_secs(60));
     r.on_give_up = vec![Action::DeleteSome];
-    r.breaker = Some(BreakerSettings {
-        by: BreakerKey::DstMount,
-        open_after: 2,
-        within: Duration::from_secs(600),
-        cool_down: Duration::from_secs(300),
-        only_throttled: true,
-    });
+    r.breaker = Some(breaker());
     let both = || vec![failed("a", 5, "Too many requests"), failed("b", 5, "Too many requests")];
     let why = "the first failure was 1m5s ago, and the rule tries for 1m";
     check(
@@ -689,13 +677,7 @@ fn a_restart_of_both_sides_after_a_lost_call_counts_it_once() {
 fn a_canary_that_was_never_sent_lets_another_go() {
     let mut r = retry("r");
     r.backoff.initial = Duration::from_secs(1);
-    r.breaker = Some(BreakerSettings {
-        by: BreakerKey::DstMount,
-        open_after: 2,
-        within: Duration::from_secs(600),
-        cool_down: Duration::from_secs(300),
-        only_throttled: true,
-    });
+    r.breaker = Some(breaker());
     let throttled = |id: &str| failed(id, 5, "Too many requests");
     let both = || vec![throttled("a"), throttled("b")];
     let mut world = World::new(vec![r]);
@@ -1161,13 +1143,7 @@ fn broken(fate: impl Fn(i64) -> Option<Task>) -> String {
     let mut r = retry("r");
     r.backoff.initial = Duration::from_secs(1);
     r.backoff.factor = 1.0;
-    r.breaker = Some(BreakerSettings {
-        by: BreakerKey::DstMount,
-        open_after: 2,
-        within: Duration::from_secs(600),
-        cool_down: Duration::from_secs(300),
-        only_throttled: true,
-    });
+    r.breaker = Some(breaker());
     let throttled = |id: &str| failed(id, 5, "Too many requests");
     let mut world = World::new(vec![r]);
     for seconds in (10..1300).step_by(10) {
