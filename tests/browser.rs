@@ -6,10 +6,11 @@ mod common;
 #[path = "browser/driver.rs"]
 mod driver;
 
-use std::net::TcpListener;
+use std::net::TcpStream;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use common::Reserved;
 use common::process::{Home, Process, real_time};
 use driver::{Browser, Looks};
 use serde_json::Value;
@@ -54,6 +55,7 @@ struct Scene {
     home: Home,
     daemon: Process,
     address: String,
+    _reserved: Reserved,
 }
 
 impl Scene {
@@ -62,12 +64,15 @@ impl Scene {
         let sandbox =
             real_time(Settings::new(Flavour::OpenList).pool("offline_download", 20, 0)).await;
         let home = Home::new();
-        let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let reserved = Reserved::new();
+        let address = format!("127.0.0.1:{}", reserved.port());
         let servers = common::process::servers(&[("home", &sandbox)]);
-        home.write_rules(&format!("{servers}listen: {{ address: '{free}'{listen} }}\n{RULES}"));
+        home.write_rules(&format!("{servers}listen: {{ address: '{address}'{listen} }}\n{RULES}"));
         let daemon = home.daemon(&["run"]);
         daemon.says("home: reached").await;
-        Self { sandbox, home, daemon, address: format!("http://{free}") }
+        // It listens from its start on, and who was first is not told.
+        daemon.until("it listens", || TcpStream::connect(&address).is_ok()).await;
+        Self { sandbox, home, daemon, address: format!("http://{address}"), _reserved: reserved }
     }
 
     fn fails(&self, name: &str, times: usize) -> String {

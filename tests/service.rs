@@ -8,7 +8,7 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-use common::process::{Home, Process, real_time, run};
+use common::process::{DEADLINE, Home, Process, real_time, run};
 use taskwarden::ambient::monotonic;
 use taskwarden::sandbox::{Fault, FaultPlan, Flavour, Sandbox, Settings};
 
@@ -35,7 +35,7 @@ impl Manager {
     fn hears(&self, line: &str) -> String {
         let began = monotonic();
         let mut heard = Vec::new();
-        while began.elapsed() < Duration::from_secs(20) {
+        while began.elapsed() < DEADLINE {
             let Some(message) = self.next() else { continue };
             if message.lines().any(|said| said == line) {
                 return message;

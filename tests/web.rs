@@ -10,7 +10,8 @@ use std::net::TcpStream;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use common::{Turned, sandbox};
+use common::process::DEADLINE;
+use common::{Reserved, Turned, sandbox};
 use serde_json::{Value, json};
 use taskwarden::ambient::monotonic;
 use taskwarden::daemon::supervise::{Daemon, Options};
@@ -47,6 +48,7 @@ struct Site {
     sandbox: Sandbox,
     turned: Turned,
     port: u16,
+    _reserved: Reserved,
     stop: watch::Sender<bool>,
     _dir: tempfile::TempDir,
     listening: tokio::task::JoinHandle<()>,
@@ -85,8 +87,8 @@ impl Site {
         let settings = Settings::new(Flavour::OpenList).pool("offline_download", 20, 0);
         let sandbox = sandbox(settings, &turned).await;
         let dir = tempfile::tempdir().unwrap();
-        // Free a moment ago, and tried again if somebody was faster.
-        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let reserved = Reserved::new();
+        let port = reserved.port();
         std::fs::write(dir.path().join("token"), format!("{TOKEN}\n")).unwrap();
         let listen = listen.replace("TOKEN_FILE", &dir.path().join("token").display().to_string());
         let text = format!(
@@ -122,6 +124,7 @@ impl Site {
             sandbox,
             turned,
             port,
+            _reserved: reserved,
             stop,
             _dir: dir,
             listening,
@@ -136,7 +139,7 @@ impl Site {
         let began = monotonic();
         while !holds(self) {
             let told = || self.told.lock().unwrap().join("\n");
-            assert!(began.elapsed() < Duration::from_secs(20), "not: {what}\n{}", told());
+            assert!(began.elapsed() < DEADLINE, "not: {what}\n{}", told());
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     }
@@ -161,7 +164,7 @@ impl Site {
     /// One request with these lines in its head.
     fn ask(&self, line: &str, lines: &[&str], body: &str) -> Answer {
         let mut stream = TcpStream::connect(("127.0.0.1", self.port)).unwrap();
-        stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+        stream.set_read_timeout(Some(DEADLINE)).unwrap();
         let mut head = format!("{line} HTTP/1.1\r\nConnection: close\r\n");
         if !lines.iter().any(|line| line.to_ascii_lowercase().starts_with("host:")) {
             write!(head, "Host: 127.0.0.1:{}\r\n", self.port).unwrap();
@@ -385,11 +388,10 @@ async fn too_much_or_too_slow_is_turned_away() {
     let many: Vec<&str> = many.iter().map(String::as_str).collect();
     assert_eq!(site.ask("GET /api/v1/overview", &many, "").code, 431);
     // Who opens connections and sends nothing takes the places of one address, and is cut off.
-    let began = monotonic();
     let mut idle: Vec<TcpStream> =
         (0..80).map(|_| TcpStream::connect(("127.0.0.1", site.port)).unwrap()).collect();
     for stream in &mut idle {
-        stream.set_read_timeout(Some(Duration::from_secs(40))).unwrap();
+        stream.set_read_timeout(Some(DEADLINE)).unwrap();
         let _ = stream.write_all(b"GET / HTTP/1.1\r\nHost: 127");
     }
     let mut rest = Vec::new();
@@ -399,7 +401,6 @@ async fn too_much_or_too_slow_is_turned_away() {
             assert_ne!(error.kind(), std::io::ErrorKind::WouldBlock, "it does not end");
         }
     }
-    assert!(began.elapsed() < Duration::from_secs(30), "{:?}", began.elapsed());
     site.until("others are served again", |site| site.get("/healthz").code == 200).await;
 }
 
@@ -436,13 +437,26 @@ async fn who_asks_for_the_same_report_gets_the_one_that_was_made() {
         assert_eq!(answer.code, 200, "{answer:?}");
         answer.json()["now"].clone()
     };
-    let first = made("");
-    site.turned.turn(Duration::from_secs(60));
-    assert_eq!(made(""), first);
-    let other = made("?since=1h");
+    let round = || {
+        let began = monotonic();
+        let first = made("");
+        site.turned.turn(Duration::from_secs(60));
+        let (again, other) = (made(""), made("?since=1h"));
+        site.turned.turn(Duration::from_secs(60));
+        let last = (made(""), made("?since=1h"));
+        (began.elapsed(), first, again, other, last)
+    };
+    let mut rounds = 1;
+    let (mut took, mut first, mut again, mut other, mut last) = round();
+    // It is kept for five seconds of real time, which a machine that is held up may need for a round.
+    while took > Duration::from_secs(4) && rounds < 10 {
+        tokio::time::sleep(Duration::from_secs(6)).await;
+        (took, first, again, other, last) = round();
+        rounds += 1;
+    }
+    assert_eq!(again, first);
     assert_ne!(other, first);
-    site.turned.turn(Duration::from_secs(60));
-    assert_eq!((made(""), made("?since=1h")), (first, other));
+    assert_eq!(last, (first, other));
     assert_eq!(site.get("/api/v1/report?since=soon").code, 400);
 }
 
@@ -616,7 +630,7 @@ fn fits(document: &Value, path: &str, method: &str, answer: &Value) {
 async fn what_happens_is_heard_as_it_happens() {
     let site = Site::open("").await;
     let mut stream = TcpStream::connect(("127.0.0.1", site.port)).unwrap();
-    stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    stream.set_read_timeout(Some(DEADLINE)).unwrap();
     let question = format!("GET /api/v1/events HTTP/1.1\r\nHost: 127.0.0.1:{}\r\n\r\n", site.port);
     stream.write_all(question.as_bytes()).unwrap();
     let news: Arc<Mutex<String>> = Arc::default();
@@ -631,7 +645,8 @@ async fn what_happens_is_heard_as_it_happens() {
     let task = site.add(HOSTILE, 1, REFUSED);
     site.turn_until("the retry is heard of", |_| {
         let heard = news.lock().unwrap();
-        heard.contains("event: action") && heard.contains("\"outcome\":\"accepted\"")
+        let whole = heard.ends_with("\n\n\r\n") && heard.contains("event: server");
+        whole && heard.contains("event: action") && heard.contains("\"outcome\":\"accepted\"")
     })
     .await;
     let document = openapi::document(ENDPOINTS);
@@ -643,8 +658,7 @@ async fn what_happens_is_heard_as_it_happens() {
     let validator = jsonschema::draft202012::new(&schema).unwrap();
     let mut about = 0;
     for line in text.lines().filter_map(|line| line.strip_prefix("data: ")) {
-        // The last one may not have come whole.
-        let Ok(data) = serde_json::from_str::<Value>(line) else { continue };
+        let data: Value = serde_json::from_str(line).unwrap();
         assert!(validator.is_valid(&data), "{data}");
         about += usize::from(data["task_id"] == task);
     }
@@ -653,7 +667,7 @@ async fn what_happens_is_heard_as_it_happens() {
     let listens = || {
         let mut stream = TcpStream::connect(("127.0.0.1", site.port)).unwrap();
         stream.write_all(question.as_bytes()).unwrap();
-        stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+        stream.set_read_timeout(Some(DEADLINE)).unwrap();
         let mut start = [0; 12];
         stream.read_exact(&mut start).unwrap();
         (String::from_utf8_lossy(&start[9..]).to_string(), stream)

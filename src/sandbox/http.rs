@@ -15,7 +15,7 @@ use axum::http::{HeaderMap, Response, StatusCode, header};
 use jiff::Timestamp;
 use jiff::fmt::rfc2822::DateTimePrinter;
 use serde_json::Value;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 use tokio::task::JoinHandle;
 
 use super::accounts::{LoginRequest, Refusal, Viewer};
@@ -71,6 +71,9 @@ pub struct Sandbox {
     shared: Arc<Shared>,
     lines: Arc<Lines>,
     address: SocketAddr,
+    /// Bound to the address and never listening, so that nobody else is given the port while this is
+    /// away: not another server, nor the end of a connection that asks for just this port.
+    _kept: TcpSocket,
     prefix: String,
     token: String,
     serving: Mutex<Option<JoinHandle<()>>>,
@@ -88,8 +91,11 @@ impl Sandbox {
     /// # Errors
     /// When no port can be bound.
     pub async fn start(options: Options) -> io::Result<Self> {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
-        let address = listener.local_addr()?;
+        let kept = TcpSocket::new_v4()?;
+        kept.set_reuseaddr(true)?;
+        kept.bind((Ipv4Addr::LOCALHOST, 0).into())?;
+        let address = kept.local_addr()?;
+        let listener = TcpListener::bind(address).await?;
         let Options { settings, now, seed } = options;
         let (prefix, token) = (settings.prefix.clone(), settings.admin_token.clone());
         let model = Mutex::new(Model::new(settings, now(), seed));
@@ -97,6 +103,7 @@ impl Sandbox {
             shared: Arc::new(Shared { model, now }),
             lines: Arc::default(),
             address,
+            _kept: kept,
             prefix,
             token,
             serving: Mutex::new(None),
@@ -149,7 +156,7 @@ impl Sandbox {
     /// Listens again, on the same port. Without effect while it still listens.
     ///
     /// # Errors
-    /// When the port was taken in the meantime.
+    /// When the system refuses to.
     pub async fn come_back(&self) -> io::Result<()> {
         let listens = self.serving.lock().unwrap_or_else(PoisonError::into_inner).is_some();
         if !listens {

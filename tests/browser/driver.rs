@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use taskwarden::ambient::{http_client_builder, monotonic};
 
 /// The longest that anything is waited for.
-const DEADLINE: Duration = Duration::from_secs(20);
+const DEADLINE: Duration = Duration::from_secs(60);
 
 /// Headless Chromium with one tab. It ends when this is dropped.
 #[derive(Debug)]

@@ -8,6 +8,7 @@ pub mod busy;
 pub mod past;
 pub mod process;
 
+use std::net::Ipv4Addr;
 use std::path::Path;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -22,6 +23,7 @@ use taskwarden::rules::{Config, Source, load};
 use taskwarden::sandbox::{self, Sandbox, Settings};
 use taskwarden::store::{AuditFilter, Reader};
 use taskwarden::telemetry::Sink;
+use tokio::net::TcpSocket;
 
 /// Time that stands still until it is turned, and a wall clock that can be set beside it.
 #[derive(Clone, Debug)]
@@ -79,6 +81,24 @@ pub async fn sandbox(settings: Settings, turned: &Turned) -> Sandbox {
     Sandbox::start(sandbox::Options { settings, now: Arc::new(move || turned.now()), seed: 7 })
         .await
         .unwrap()
+}
+
+/// An address on this machine for a daemon to listen on. It is bound here and never listens, so that
+/// nobody else is given the port meanwhile: not another test's server, nor the end of a connection.
+#[derive(Debug)]
+pub struct Reserved(TcpSocket);
+
+impl Reserved {
+    pub fn new() -> Self {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.set_reuseaddr(true).unwrap();
+        socket.bind((Ipv4Addr::LOCALHOST, 0).into()).unwrap();
+        Self(socket)
+    }
+
+    pub fn port(&self) -> u16 {
+        self.0.local_addr().unwrap().port()
+    }
 }
 
 /// What the daemon told, line by line.

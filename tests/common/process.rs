@@ -6,6 +6,7 @@ use std::io::{BufRead as _, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 use taskwarden::ambient::{Clock, monotonic};
@@ -13,8 +14,9 @@ use taskwarden::engine::audit::AuditRow;
 use taskwarden::sandbox::{self, Report, Sandbox, Settings};
 use taskwarden::store::{AuditFilter, Reader};
 
-/// The longest that anything is waited for.
-const DEADLINE: Duration = Duration::from_secs(20);
+/// The longest that anything is waited for: far longer than a busy machine takes, as only a test that
+/// fails waits so long.
+pub const DEADLINE: Duration = Duration::from_secs(60);
 
 /// A sandbox server that lives in real time, as a process beside it does.
 pub async fn real_time(settings: Settings) -> Sandbox {
@@ -65,8 +67,12 @@ impl Home {
         self.file("state")
     }
 
+    /// Saves the rules file in one step: a daemon that follows it sees the old text or the new one,
+    /// and never a part of it, however long this process is kept from going on.
     pub fn write_rules(&self, text: &str) {
-        std::fs::write(self.rules(), text).unwrap();
+        let new = self.file(".rules.yaml.new");
+        std::fs::write(&new, text).unwrap();
+        std::fs::rename(new, self.rules()).unwrap();
     }
 
     /// The program in this folder, with nothing of the outer environment that it heeds. Its state
@@ -116,8 +122,13 @@ impl Home {
         for entry in std::fs::read_dir(self.state()).unwrap() {
             let path = entry.unwrap().path();
             // The socket is none.
-            if path.is_file() {
-                bytes.extend(std::fs::read(path).unwrap());
+            if !path.is_file() {
+                continue;
+            }
+            match std::fs::read(path) {
+                Ok(read) => bytes.extend(read),
+                // A daemon may have removed what it needed for a moment.
+                Err(error) => assert_eq!(error.kind(), std::io::ErrorKind::NotFound, "{error}"),
             }
         }
         bytes
@@ -143,26 +154,27 @@ pub struct Process {
     child: Child,
     said: Arc<Mutex<String>>,
     printed: Arc<Mutex<String>>,
+    gathering: [JoinHandle<()>; 2],
 }
 
-fn gather(from: impl Read + Send + 'static) -> Arc<Mutex<String>> {
+fn gather(from: impl Read + Send + 'static) -> (Arc<Mutex<String>>, JoinHandle<()>) {
     let text = Arc::new(Mutex::new(String::new()));
     let shared = Arc::clone(&text);
-    std::thread::spawn(move || {
+    let gathering = std::thread::spawn(move || {
         for line in BufReader::new(from).lines() {
             let Ok(line) = line else { return };
             *shared.lock().unwrap() += &format!("{line}\n");
         }
     });
-    text
+    (text, gathering)
 }
 
 impl Process {
     pub fn start(mut command: Command) -> Self {
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-        let said = gather(child.stderr.take().unwrap());
-        let printed = gather(child.stdout.take().unwrap());
-        Self { child, said, printed }
+        let (said, hears) = gather(child.stderr.take().unwrap());
+        let (printed, reads) = gather(child.stdout.take().unwrap());
+        Self { child, said, printed, gathering: [hears, reads] }
     }
 
     /// All that it said on standard error.
@@ -203,11 +215,14 @@ impl Process {
         assert!(sent.unwrap().success());
     }
 
-    /// Waits for its end.
+    /// Waits for its end, and until all that it said has come.
     pub async fn ends(&mut self) -> ExitStatus {
         let began = monotonic();
         loop {
-            if let Some(status) = self.child.try_wait().unwrap() {
+            let status = self.child.try_wait().unwrap();
+            if let Some(status) = status
+                && self.gathering.iter().all(JoinHandle::is_finished)
+            {
                 return status;
             }
             assert!(began.elapsed() < DEADLINE, "does not end\n{}", self.said());
