@@ -289,7 +289,7 @@ async fn without_the_script_everything_can_be_read_and_done() {
     let Some(browser) = Browser::start().await else { return };
     let scene = Scene::start(", token: 'open sesame'").await;
     scene.fails("film.mkv", 9);
-    scene.daemon.says("all 1 attempts are used up").await;
+    scene.home.one_is_given_up(&scene.daemon).await;
     browser.script(false).await;
 
     // It takes the token to come in, and leads to where one wanted to go.

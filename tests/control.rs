@@ -80,7 +80,7 @@ async fn what_was_given_up_is_listed_and_tried_again_by_the_running_daemon() {
     let home = Home::on(&sandbox, ONCE);
     let task = add(&sandbox, "film.mkv", 2);
     let daemon = home.daemon(&["run"]);
-    daemon.says("all 1 attempts are used up").await;
+    home.one_is_given_up(&daemon).await;
 
     let letters = json(&home, &["dead", "list"]);
     assert_eq!(letters.len(), 1, "{letters:?}");
@@ -115,7 +115,7 @@ async fn without_a_daemon_the_next_one_finds_what_was_asked_for() {
     assert!(said.contains("no daemon works with the state folder"), "{said}");
     let task = add(&sandbox, "film.mkv", 2);
     let daemon = home.daemon(&["run"]);
-    daemon.says("all 1 attempts are used up").await;
+    home.one_is_given_up(&daemon).await;
     daemon.terminate().await;
     assert_eq!(json(&home, &["dead", "redrive", "--all"]).len(), 1);
     assert_eq!(json(&home, &["pause", "once", "--why", "the drive moves"]).len(), 1);
@@ -166,7 +166,7 @@ async fn a_reload_shows_first_what_the_file_would_have_done() {
     let daemon = home.daemon(&["run"]);
     ready(&home, &daemon).await;
     add(&sandbox, "a", 9);
-    daemon.says("all 1 attempts are used up").await;
+    home.one_is_given_up(&daemon).await;
     let (code, printed, said) = call(&home, &["reload", "--backtest", "--since", "1h"]);
     assert_eq!(code, 0, "{said}");
     let [nothing, .., last] = &printed.lines().collect::<Vec<_>>()[..] else { panic!("{printed}") };

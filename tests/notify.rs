@@ -701,7 +701,11 @@ async fn storm() {
         tokio::time::sleep(Duration::from_millis(10)).await;
         turned.turn(Duration::from_secs(10));
     }
-    let told = running.stop().await;
+    let told = running.told.clone();
+    let both =
+        || ["told hook", "dead cannot be told"].iter().all(|what| told.text().contains(what));
+    until(&turned, "both are told of", both).await;
+    running.stop().await;
     let got = service.got();
     assert_eq!(got.len(), 1, "{got:#?}");
     assert_eq!(got[0].json()["title"], "home: `tell` (1000 times)");

@@ -40,10 +40,11 @@ async fn a_secret_can_change_and_is_told_of_when_everyone_can_read_it() {
     let daemon = home.daemon(&["run"]);
     daemon.says(OPEN).await;
     daemon.says("home: reached").await;
-    // Changed while the file is closed: nothing need be said, and no restart is needed.
-    put(&home.file("token"), "the-next-token", 0o600);
-    sandbox.with_model(|model| model.reset_admin_token("the-next-token"));
+    // Changed while the file is closed: nothing need be said, and no restart is needed. The server
+    // answers nobody while both sides change.
     sandbox.with_model(|model| {
+        put(&home.file("token"), "the-next-token", 0o600);
+        model.reset_admin_token("the-next-token");
         let name = "download http://x.example/f.bin to (/d)";
         model.add(TaskScript::new("offline_download", name).fails(9, Duration::ZERO, "EOF"))
     });

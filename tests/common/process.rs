@@ -116,6 +116,12 @@ impl Home {
         reader.audit(&AuditFilter::default()).unwrap()
     }
 
+    /// Waits until a task was given up and that is written down, which it is after it was told.
+    pub async fn one_is_given_up(&self, daemon: &Process) {
+        let given_up = || self.audit().iter().any(|row| row.action == "give_up");
+        daemon.until("one is given up", given_up).await;
+    }
+
     /// Every byte of every file in the state folder.
     pub fn state_bytes(&self) -> Vec<u8> {
         let mut bytes = Vec::new();
