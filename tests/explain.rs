@@ -493,7 +493,7 @@ async fn a_task_of_a_live_server_and_one_of_an_audit_row() {
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     assert!(text.contains("flaky (retry_some): has it"), "{text}");
 
-    drop(sandbox);
+    sandbox.go_away().await;
     let output = run(args(&["explain", &other])).await;
     assert_eq!(output.status.code(), Some(3), "{output:?}");
 }

@@ -572,10 +572,10 @@ impl<'t> Front<'t> {
             return self.whole_number().map(PlainRoles::One);
         }
         let mut roles = Vec::new();
-        while self.skip(b"]").is_none() {
+        if self.skip(b"]").is_none() {
             roles.push(self.whole_number()?);
-            if self.skip(b",").is_some() && self.0.starts_with(']') {
-                return None;
+            while self.skip(b"]").is_none() {
+                roles.push(self.skip(b",")?.whole_number()?);
             }
         }
         Some(PlainRoles::Many(roles))
@@ -830,8 +830,9 @@ mod tests {
             "7", "1", "-0", "0", "00", "1e3", "7.0", "null", "\"7\"", "999999999999999999", "1000000000000000000",
             "9223372036854775808", "18446744073709551616", "-3", "5 ", "1.5",
         ];
-        const ROLES: [&str; 12] = [
+        const ROLES: [&str; 14] = [
             "2", "[2]", "[]", "null", "[2,3]", "[2, 3]", "[ ]", "[2,]", "[null]", "-1", "[00]", "[9223372036854775808]",
+            "[2 3]", "[2-3]",
         ];
         const IDS: [&str; 8] = ["a", "b", "ab", "a\\u0062", "longshared1", "longshared2", "longshared", "é"];
         const TEXTS: [&str; 8] =
