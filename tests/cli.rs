@@ -302,6 +302,11 @@ async fn a_database_that_cannot_be_used_ends_with_78_and_nothing_is_sent() {
         Some(other)
     };
     drop(refused(&locked, "another program holds the database"));
+    let unreadable = |path: &Path| {
+        open(path).execute("UPDATE task SET json = '{'", ()).unwrap();
+        None
+    };
+    refused(&unreadable, "of table `task`");
     let home = Home::on(&sandbox, RETRY);
     std::fs::write(home.state(), "a file").unwrap();
     ends(&run(home.taskwarden(&["run"])), 78, &["state"]);

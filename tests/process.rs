@@ -521,6 +521,29 @@ async fn a_hanging_server_and_a_dead_one_delay_nobody() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_comes_later_and_whose_memory_cannot_be_read_delays_nobody() {
+    let (home_server, other) = (openlist().await, openlist().await);
+    let home = Home::on(&home_server, RETRY);
+    let daemon = home.daemon(&["run"]);
+    daemon.says("home: reached").await;
+    let database = rusqlite::Connection::open(home.state().join("taskwarden.db")).unwrap();
+    let unreadable = "INSERT INTO task (server, kind, id, json) VALUES ('other', 'copy', 'x', '{')";
+    database.execute(unreadable, ()).unwrap();
+    let lost = add(&other, flaky("lost", 1));
+    let both = servers(&[("home", &home_server), ("other", &other)]);
+    home.write_rules(&format!("{both}{RETRY}"));
+    daemon.says("nothing is done, because it cannot be written down: the entry `copy x`").await;
+    let task = add(&home_server, flaky("f", 1));
+    daemon.until("retried", || state(&home_server, &task) == Some(State::Succeeded)).await;
+    assert_eq!(acted(&other), 0);
+    // It is tried again now and then.
+    database.execute("DELETE FROM task WHERE server = 'other'", ()).unwrap();
+    daemon.until("retried too", || state(&other, &lost) == Some(State::Succeeded)).await;
+    daemon.terminate().await;
+    assert_no_harm(&other);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_cannot_be_written_down_is_not_done() {
     let sandbox = openlist().await;
     let home = Home::on(&sandbox, RETRY);

@@ -4,6 +4,7 @@
 
 mod common;
 
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -24,6 +25,7 @@ use taskwarden::sandbox::{
 };
 use taskwarden::store::Store;
 use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::yield_now;
 
 const KIND: &str = "offline_download";
 const ERROR: &str = "http status code 503";
@@ -140,6 +142,105 @@ async fn a_daemon_that_was_down_for_a_day_does_not_fire_everything_at_once() {
     assert!(starts.iter().all(|(_, started)| *started <= 20), "{starts:?}");
     let in_an_hour = starts.iter().filter(|(at, _)| *at < SignedDuration::from_hours(1));
     assert_eq!(in_an_hour.map(|(_, started)| started).sum::<usize>(), 200);
+}
+
+/// Lets everything else go on for a moment, in which the tick must not end.
+async fn beside(tick: Pin<&mut impl Future<Output = Looked>>) {
+    tokio::select! {
+        biased;
+        looked = tick => panic!("it went on without its memory: {looked:?}"),
+        () = yield_now() => {}
+    }
+}
+
+#[test]
+fn a_server_is_asked_while_its_memory_is_read_and_nothing_is_decided_without() {
+    // One thread for whatever waits for the disk, so that the test can hold it.
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().max_blocking_threads(1).build();
+    let story = Box::pin(async {
+        let (turned, told) = (Turned::new(), Told::default());
+        let sandbox = sandbox(settings(Flavour::OpenList), &turned).await;
+        fill(&sandbox, KIND, 1, 9);
+        let state = tempfile::tempdir().unwrap();
+        let rules = format!("{RETRY}    max_attempts: 1\n");
+        let config = config(&sandbox, "", &rules);
+        let first = daemon(config.clone(), state.path(), &turned, &told);
+        let mut watch = first.watch(&"home".into()).unwrap();
+        for _ in 0..40 {
+            turned.turn(Duration::from_secs(30));
+            watch.tick().await;
+        }
+        drop((watch, first));
+        let before = audit(state.path());
+        assert_eq!(before.last().unwrap().action, "give_up");
+        assert_eq!(acting_calls(&sandbox, KIND), 1);
+
+        let (busy, over) = std::sync::mpsc::channel::<()>();
+        tokio::task::spawn_blocking(move || over.recv());
+        let daemon = daemon(config.clone(), state.path(), &turned, &told);
+        let mut watch = daemon.watch(&"home".into()).unwrap();
+        let asked = report(&sandbox).calls.len();
+        let lists = || {
+            let calls = report(&sandbox).calls.split_off(asked);
+            let of_kind = calls.iter().filter(|call| call.kind == KIND && call.applied);
+            of_kind.filter(|call| call.endpoint == Endpoint::Done).count()
+        };
+        {
+            let mut tick = std::pin::pin!(watch.tick());
+            while lists() == 0 {
+                beside(tick.as_mut()).await;
+            }
+            // The lists are on their way, and what would go on with them alone has time to.
+            for _ in 0..1000 {
+                beside(tick.as_mut()).await;
+            }
+            assert_eq!(audit(state.path()), before);
+            drop(busy);
+            assert!(matches!(tick.await, Looked::Done(_)), "{}", told.text());
+        }
+        assert_eq!(audit(state.path()), before, "it remembers that it let go of the task");
+        assert_eq!(acting_calls(&sandbox, KIND), 1);
+
+        // Who remembers nothing tries it anew.
+        let other = tempfile::tempdir().unwrap();
+        let forgetful = common::daemon(config, other.path(), &turned, &told);
+        forgetful.watch(&"home".into()).unwrap().tick().await;
+        assert_eq!(acting_calls(&sandbox, KIND), 2);
+
+        // The end of the daemon waits for no reading.
+        let (_busy, over) = std::sync::mpsc::channel::<()>();
+        tokio::task::spawn_blocking(move || over.recv());
+        let mut watch = daemon.watch(&"home".into()).unwrap();
+        let stop = async { daemon.stopper().send_replace(true) };
+        let (looked, _) = tokio::join!(watch.tick(), stop);
+        assert!(matches!(looked, Looked::Stopped), "{looked:?}");
+    });
+    let in_time = async { tokio::time::timeout(Duration::from_secs(60), story).await };
+    runtime.unwrap().block_on(in_time).expect("the first question waits for the memory");
+}
+
+#[tokio::test]
+async fn a_clock_that_is_set_before_the_memory_is_there_moves_it_along_all_the_same() {
+    let (turned, told) = (Turned::new(), Told::default());
+    let sandbox = sandbox(settings(Flavour::OpenList), &turned).await;
+    fill(&sandbox, KIND, 1, 9);
+    let state = tempfile::tempdir().unwrap();
+    let config = config(&sandbox, "", RETRY);
+    let first = daemon(config.clone(), state.path(), &turned, &told);
+    let mut watch = first.watch(&"home".into()).unwrap();
+    turned.turn(Duration::from_secs(10));
+    watch.tick().await;
+    drop((watch, first));
+    let daemon = daemon(config, state.path(), &turned, &told);
+    let mut watch = daemon.watch(&"home".into()).unwrap();
+    turned.set(86_400);
+    turned.turn(Duration::from_secs(30));
+    watch.tick().await;
+    assert_eq!(acting_calls(&sandbox, KIND), 0, "it waits for a minute from the failure on");
+    turned.turn(Duration::from_secs(30));
+    watch.tick().await;
+    assert_eq!(acting_calls(&sandbox, KIND), 1);
 }
 
 #[tokio::test]

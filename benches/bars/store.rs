@@ -1,12 +1,17 @@
 //! Writing down what is done.
 
+use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
 use taskwarden::engine::audit::{AuditRow, IntentId, Outcome};
 use taskwarden::engine::class::Class;
+use taskwarden::engine::memory::{Changes, Memory, Progress, Snapshot, Subject};
+use taskwarden::engine::name::TaskName;
+use taskwarden::engine::observe::Observer;
 use taskwarden::engine::rule::Mode;
-use taskwarden::engine::task::Kind;
+use taskwarden::engine::task::{Common, Flavour, Kind, State, Task};
 use taskwarden::store::{Store, WriteBatch};
 
 use crate::machine::{median, now};
@@ -53,6 +58,59 @@ pub(crate) fn fill(dir: &Path, rows: i64, now: Timestamp) {
             store.write(batch).await.unwrap();
         }
     });
+}
+
+/// Adds what a daemon remembers of so many tasks of one look, a third of which failed and were retried.
+pub(crate) fn remember(dir: &Path, tasks: usize, now: Timestamp) {
+    let store = Store::open(dir).unwrap();
+    let listed = (0..tasks).map(|n| Task {
+        id: format!("{n:021}").as_str().into(),
+        name: TaskName::new(&format!(
+            "copy [/source](/library/Episode {n}.mkv) to [/drive](/library)"
+        )),
+        progress: 100.0,
+        started: Some((now - SignedDuration::from_secs(600)).into()),
+        ended: Some((now - SignedDuration::from_secs(60)).into()),
+        total_bytes: 1 << 30,
+        common: Common {
+            creator: "admin".into(),
+            roles: [2].into(),
+            state: if n % 3 == 0 { State::Failed } else { State::Succeeded },
+            status: "".into(),
+            error: match n % 3 {
+                0 => format!("failed to upload file: code: {}, message: busy", n % 200).into(),
+                _ => "".into(),
+            },
+        }
+        .into(),
+    });
+    let snapshot = Snapshot {
+        server: "home".into(),
+        flavour: Flavour::OpenList,
+        skew: SignedDuration::ZERO,
+        kinds: [(Kind::Copy, listed.map(Arc::new).collect())].into(),
+        unread: BTreeMap::new(),
+    };
+    let mut memory = Memory::new("home".into());
+    memory.fold(&snapshot, now);
+    let failed = snapshot.kinds[&Kind::Copy].iter().filter(|task| task.state == State::Failed);
+    let progress = failed.map(|task| {
+        let progress = Progress {
+            attempts: 3,
+            first_failure: task.ended,
+            last_action: Some(now.into()),
+            ..Progress::default()
+        };
+        (Subject::Task(Kind::Copy, task.id.clone()), "busy 1".into(), Some(progress))
+    });
+    memory.absorb(Changes { progress: progress.collect(), ..Changes::default() });
+    let look = Observer::default().look(&snapshot, &memory, now, (true, &[]));
+    let batch = WriteBatch {
+        memory: Some(Arc::new(memory)),
+        looks: look.into_iter().collect(),
+        ..WriteBatch::new("home".into())
+    };
+    runtime().block_on(store.write(batch)).unwrap();
 }
 
 /// How many tasks a second are written down as the daemon does it: the intents of a batch of 100 are

@@ -133,8 +133,8 @@ pub struct Daemon {
     rules: watch::Sender<Arc<RuleSet>>,
     stop: watch::Sender<bool>,
     loops: BTreeMap<ServerName, Loop>,
-    /// The servers whose loops broke down.
-    died: (mpsc::UnboundedSender<ServerName>, mpsc::UnboundedReceiver<ServerName>),
+    /// The servers whose loops broke down, or could not read what is remembered of them.
+    died: (mpsc::UnboundedSender<Death>, mpsc::UnboundedReceiver<Death>),
     log: AuditLog,
     secrets: OpenSecrets,
     telling: Telling,
@@ -152,11 +152,16 @@ pub struct Daemon {
     asked: Vec<oneshot::Sender<Result<String, String>>>,
 }
 
+/// A server whose loop ended, with why if that is no defect of ours.
+type Death = (ServerName, Option<StoreError>);
+
 struct Loop {
     stop: watch::Sender<bool>,
     orders: mpsc::Sender<OrderRequest>,
     beat: Beat,
     task: JoinHandle<()>,
+    /// Whether it began with the daemon.
+    first: bool,
 }
 
 /// How many orders of people may wait for a loop.
@@ -259,7 +264,7 @@ impl Daemon {
             revision: self.config.rules.revision.clone(),
         });
         for server in self.config.servers.clone() {
-            self.start(&server)?;
+            self.start(&server, true)?;
         }
         // While the first answers are on their way.
         let rules = Arc::clone(&self.rules.borrow());
@@ -280,18 +285,24 @@ impl Daemon {
             patience.map_or(PRUNE_EVERY, |patience| (patience / PULSES).max(SHORTEST_PULSE)),
         );
         pulse.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        loop {
+        let ran = loop {
             let waiting = self.loops.len() < self.config.servers.len();
             tokio::select! {
-                _ = stop.wait_for(|stop| *stop) => break,
+                _ = stop.wait_for(|stop| *stop) => break Ok(()),
                 content = next_content(&mut file) => {
                     let path = file.as_ref().map_or_else(String::new, |(path, _)| path.clone());
                     self.reload(&path, content).await;
                 }
                 Some(request) = self.requests.recv() => self.serve(request, file.as_ref()),
-                Some(server) = self.died.1.recv() => {
-                    self.loops.remove(&server);
-                    self.options.sink.emit(&Event::LoopDied { server });
+                Some((server, why)) = self.died.1.recv() => {
+                    let first = self.loops.remove(&server).is_some_and(|one| one.first);
+                    match why {
+                        Some(error) if first => break Err(error.into()),
+                        Some(error) => {
+                            self.options.sink.emit(&Event::StoreAway { error: error.to_string() });
+                        }
+                        None => self.options.sink.emit(&Event::LoopDied { server }),
+                    }
                 }
                 _ = again.tick(), if waiting => self.start_missing(),
                 _ = pulse.tick(), if patience.is_some() => {
@@ -310,14 +321,14 @@ impl Daemon {
                     ));
                 }
             }
-        }
+        };
         self.options.sink.emit(&Event::Stopping);
         for one in self.loops.values() {
             one.stop.send_replace(true);
         }
         let ends = self.loops.into_values().map(|one| one.task).chain(self.ending).chain([told]);
         let _ = tokio::time::timeout(GRACE, futures_util::future::join_all(ends)).await;
-        Ok(())
+        ran
     }
 
     /// The loop of one server, to be driven tick by tick.
@@ -347,10 +358,11 @@ impl Daemon {
                 if !watch.can_write() {
                     return Err(StartError::Unwritten(server.name));
                 }
-                Ok(match looked {
-                    Looked::Away(error) => Some((server.name, error.to_string())),
-                    Looked::Done(_) | Looked::Stopped => None,
-                })
+                match looked {
+                    Looked::Away(error) => Ok(Some((server.name, error.to_string()))),
+                    Looked::Unremembered(error) => Err(error.into()),
+                    Looked::Done(_) | Looked::Stopped => Ok(None),
+                }
             });
         }
         let looks: Result<Vec<_>, _> = ticks.join_all().await.into_iter().collect();
@@ -388,7 +400,7 @@ impl Daemon {
         })?)
     }
 
-    fn start(&mut self, server: &ServerConfig) -> Result<(), StartError> {
+    fn start(&mut self, server: &ServerConfig, first: bool) -> Result<(), StartError> {
         let (stop, receiver) = watch::channel(false);
         let (orders, waiting) = mpsc::channel(ORDERS);
         let beat = Beat::new(self.stuck);
@@ -396,12 +408,15 @@ impl Daemon {
         let work = tokio::spawn(watch.run());
         let (died, name) = (self.died.0.clone(), server.name.clone());
         let task = tokio::spawn(async move {
-            // A loop only ends so by a defect of ours; the server must not go unwatched for it.
-            if work.await.is_err_and(|error| error.is_panic()) {
-                let _ = died.send(name);
-            }
+            let why = match work.await {
+                Ok(Err(error)) => Some(error),
+                // A loop only ends so by a defect of ours; the server must not go unwatched for it.
+                Err(error) if error.is_panic() => None,
+                _ => return,
+            };
+            let _ = died.send((name, why));
         });
-        self.loops.insert(server.name.clone(), Loop { stop, orders, beat, task });
+        self.loops.insert(server.name.clone(), Loop { stop, orders, beat, task, first });
         Ok(())
     }
 
@@ -409,7 +424,7 @@ impl Daemon {
     fn start_missing(&mut self) {
         for server in self.config.servers.clone() {
             if !self.loops.contains_key(&server.name)
-                && let Err(error) = self.start(&server)
+                && let Err(error) = self.start(&server, false)
             {
                 self.options.sink.emit(&Event::StoreAway { error: error.to_string() });
             }

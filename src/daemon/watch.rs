@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use tokio::sync::{mpsc, watch};
+use tokio::task::{JoinHandle, spawn_blocking};
 
 use super::beat::Beat;
 use super::control::{Done, OrderRequest};
@@ -19,7 +20,7 @@ use crate::engine::memory::{Memory, Snapshot};
 use crate::engine::observe::{Look, Observer, QueueSample, Sampler};
 use crate::engine::rule::{Action, Mode, RuleSet};
 use crate::engine::task::{Flavour, Kind, RuleName, ServerName};
-use crate::store::{OpenError, Shown, Store, WriteBatch};
+use crate::store::{OpenError, Reader, Shown, Store, StoreError, WriteBatch};
 use crate::telemetry::status::{Away, ServerStatus};
 use crate::telemetry::{Event, Sink};
 use crate::upstream::{self, Client};
@@ -39,6 +40,8 @@ pub struct Watch {
     pub(super) sink: Sink,
     pub(super) seed: u64,
     beat: Beat,
+    /// What the store remembers, while it is read; until then `memory`, `observer` and `open` are empty.
+    reading: Option<JoinHandle<Result<Remembered, StoreError>>>,
     /// Lent to the store while what changed is written.
     pub(super) memory: Arc<Memory>,
     observer: Observer,
@@ -108,33 +111,57 @@ pub enum Looked {
     Done(Box<(Snapshot, Decision)>),
     /// It could not be read at all.
     Away(upstream::Error),
+    /// What is remembered of it could not be read, without which nothing is decided.
+    Unremembered(StoreError),
     /// The daemon is ending.
     Stopped,
 }
 
-impl Watch {
-    /// Prepares the loop with what the store remembers of the server.
-    ///
-    /// # Errors
-    ///
-    /// When the store cannot be read.
-    pub fn new(settings: WatchSettings) -> Result<Self, OpenError> {
-        let server = settings.server.clone();
-        let mut memory = Memory::new(server.clone());
-        let reader = settings.store.reader()?;
-        memory.restore(reader.load(&settings.server)?);
+/// What the store remembers of a server, but for its log-ins.
+#[derive(Debug)]
+struct Remembered {
+    memory: Memory,
+    observer: Observer,
+    open: HashMap<IntentId, AuditRow>,
+}
+
+impl Remembered {
+    fn read(reader: &Reader, server: ServerName) -> Result<Self, StoreError> {
+        let mut memory = Memory::new(server);
+        memory.restore(reader.load(&memory.server)?);
         let mut observer = Observer::default();
-        observer.restore(reader.last_seen(&settings.server)?);
+        observer.restore(reader.last_seen(&memory.server)?);
         let open = reader.audit_rows_of(&memory.pending_intents())?;
         let unsettled = [Outcome::Planned, Outcome::Accepted, Outcome::Unknown];
         let open = open.into_iter().filter(|row| unsettled.contains(&row.outcome));
         let open = open.map(|row| (row.id, row)).collect();
+        Ok(Self { memory, observer, open })
+    }
+}
+
+impl Watch {
+    /// Prepares the loop, and begins to read what the store remembers of the server. How often log-ins were
+    /// refused must be known before anything is asked; all else takes some microseconds for each task, and is
+    /// read beside the first look, upon which nothing is decided without it.
+    ///
+    /// # Errors
+    ///
+    /// When the store cannot be read.
+    ///
+    /// # Panics
+    ///
+    /// Outside of a runtime.
+    pub fn new(settings: WatchSettings) -> Result<Self, OpenError> {
+        let server = settings.server.clone();
+        let reader = settings.store.reader()?;
         let login_memory = reader.server_state(&settings.server)?;
         if let Some(state) = &login_memory
             && let Ok(state) = serde_json::from_value(state.clone())
         {
             settings.client.restore_login_memory(state);
         }
+        let name = server.clone();
+        let reading = spawn_blocking(move || Remembered::read(&reader, name));
         let status = ServerStatus {
             server: settings.server.clone(),
             time: settings.clock.now(),
@@ -166,12 +193,13 @@ impl Watch {
             sink: settings.sink,
             seed: settings.seed,
             beat: settings.beat,
-            memory: Arc::new(memory),
-            observer,
+            reading: Some(reading),
+            memory: Arc::new(Memory::new(server.clone())),
+            observer: Observer::default(),
             sleepers: Sleepers::default(),
             slept_by: None,
             sampler: Sampler::default(),
-            open,
+            open: HashMap::new(),
             unwritten: WriteBatch::new(server),
             request_timeout: settings.request_timeout,
             poll: settings.poll,
@@ -187,22 +215,27 @@ impl Watch {
     }
 
     /// Looks after the server until the daemon ends.
-    pub async fn run(mut self) {
+    ///
+    /// # Errors
+    ///
+    /// When what is remembered of it cannot be read.
+    pub async fn run(mut self) -> Result<(), StoreError> {
         loop {
             let beat = self.beat.clone();
             // What was seen goes before the wait: a long list takes more room than all else.
             let wait = match beat.during(self.tick()).await {
-                Looked::Stopped => return,
+                Looked::Stopped => return Ok(()),
+                Looked::Unremembered(error) => return Err(error),
                 Looked::Done(done) => self.pause_after(&done.0, &done.1),
                 Looked::Away(error) => self.pause_after_failure(&error),
             };
             let wait = wait.div_f64(self.speed.max(f64::MIN_POSITIVE));
             let request = tokio::select! {
                 () = beat.rest(wait) => None,
-                _ = self.stop.wait_for(|stop| *stop) => return,
+                _ = self.stop.wait_for(|stop| *stop) => return Ok(()),
                 Some(request) = self.orders.recv() => Some(request),
                 // New rules are tried at once.
-                changed = self.rules.changed() => if changed.is_err() { return } else { None },
+                changed = self.rules.changed() => if changed.is_err() { return Ok(()) } else { None },
             };
             if let Some(request) = request {
                 self.heed(request).await;
@@ -247,19 +280,29 @@ impl Watch {
     pub async fn tick(&mut self) -> Looked {
         let began = monotonic();
         let mut stop = self.stop.clone();
-        self.follow_clock();
+        // What is not there yet cannot be moved along; it is once it is, with the first look.
+        if self.reading.is_none() {
+            self.follow_clock();
+        }
         let known = self.eye.knows_the_server();
-        let snapshot = loop {
-            let snapshot = tokio::select! {
-                snapshot = self.eye.look() => snapshot,
+        let (snapshot, look_seconds) = loop {
+            let look = async { Ok((self.eye.look().await, began.elapsed().as_secs_f64())) };
+            let ((snapshot, seconds), remembered) = tokio::select! {
+                looked = async { tokio::try_join!(look, remembered(&mut self.reading)) } => match looked {
+                    Ok(looked) => looked,
+                    Err(error) => return Looked::Unremembered(error),
+                },
                 _ = stop.wait_for(|stop| *stop) => return Looked::Stopped,
             };
+            if let Some(Remembered { memory, observer, open }) = remembered {
+                self.reading = None;
+                (self.memory, self.observer, self.open) = (Arc::new(memory), observer, open);
+            }
             // Moments of a look across a jump of the clock mean nothing.
             if !self.follow_clock() {
-                break snapshot;
+                break (snapshot, seconds);
             }
         };
-        let look_seconds = began.elapsed().as_secs_f64();
         let snapshot = match snapshot {
             Ok(snapshot) => snapshot,
             Err(error) => {
@@ -597,4 +640,13 @@ impl Watch {
             self.save().await;
         }
     }
+}
+
+/// What the store remembers, once it is read; nothing when all of it was taken over.
+async fn remembered(
+    reading: &mut Option<JoinHandle<Result<Remembered, StoreError>>>,
+) -> Result<Option<Remembered>, StoreError> {
+    let Some(reading) = reading else { return Ok(None) };
+    let read = reading.await;
+    read.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic())).map(Some)
 }
