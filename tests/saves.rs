@@ -225,8 +225,9 @@ async fn no_save_is_missed_and_none_comes_twice() {
     for which in WHICH {
         for way in WAYS {
             for what in WHATS {
-                // Where nothing tells of a save, each takes two rests or three.
-                let saves = if which == Which::Unheard { 100 } else { 200 };
+                // Where nothing tells of a save, or not of all of it, each takes two rests or three.
+                let other_folder = matches!(way, Way::SwapLink | Way::FolderRemovedAndBack);
+                let saves = if which == Which::Unheard || other_folder { 100 } else { 200 };
                 cells.spawn(cell(which, way, what, saves));
             }
         }
@@ -235,6 +236,30 @@ async fn no_save_is_missed_and_none_comes_twice() {
         if let Err(error) = done {
             std::panic::resume_unwind(error.into_panic());
         }
+    }
+}
+
+/// What is written in a folder that is made anew is told of by nothing until that one is watched.
+#[tokio::test]
+async fn a_folder_that_is_filled_anew_is_not_read_by_half() {
+    for which in [Which::Main, Which::Included] {
+        let root = tempfile::tempdir().unwrap();
+        let editor = Editor::new(root.path(), Way::FolderRemovedAndBack, "# first\n");
+        let including = root.path().join("main.yaml");
+        fs::write(&including, "version: 1\nrule_files: folder/*.yaml\n").unwrap();
+        let read = if which == Which::Main { &editor.path } else { &including };
+        let mut followed = FollowedFile::new(&RulesFiles::read(read).unwrap());
+        let save = async {
+            fs::remove_dir_all(&editor.folder).unwrap();
+            // It is read in the middle between the half and the whole, if it is read once.
+            tokio::time::sleep(Duration::from_millis(150)).await;
+            fs::create_dir(&editor.folder).unwrap();
+            fs::write(&editor.path, "# sec").unwrap();
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            fs::write(&editor.path, "# second\n").unwrap();
+        };
+        let ((), came) = tokio::join!(save, next(&mut followed, which, "filled anew"));
+        assert_eq!(came, "# second\n", "{which:?}");
     }
 }
 

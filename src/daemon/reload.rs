@@ -79,6 +79,8 @@ pub struct FollowedFile {
     // Dropping it ends the watch.
     watcher: Option<notify::RecommendedWatcher>,
     watched: Vec<Watched>,
+    /// Folders are watched since the last reading that were not before.
+    watches_others: bool,
 }
 
 /// A folder that is watched, and which one it was.
@@ -125,8 +127,10 @@ impl FollowedFile {
             away: false,
             watcher,
             watched: Vec::new(),
+            watches_others: false,
         };
         followed.away = !followed.watch_folders();
+        followed.watches_others = false;
         followed
     }
 
@@ -168,6 +172,9 @@ impl FollowedFile {
                 rested = tokio::time::timeout(LONGEST_UNREST, rest).await.is_ok();
             }
             let (mut files, mut seen) = self.read();
+            // Nothing told of what was written in a folder that was made anew, and something of what was
+            // written while they were read.
+            rested &= !std::mem::take(&mut self.watches_others) && self.events.is_empty();
             // No event told that they rest, so their contents must.
             while !rested && seen != self.seen {
                 tokio::time::sleep(QUIET).await;
@@ -227,6 +234,7 @@ impl FollowedFile {
             let _ = watcher.unwatch(&old.path);
         }
         let count = wanted.len();
+        self.watches_others = true;
         self.watched = wanted
             .into_iter()
             .filter(|folder| watcher.watch(&folder.path, RecursiveMode::NonRecursive).is_ok())
