@@ -603,11 +603,15 @@ async fn a_dry_run_sends_nothing_and_tells_each_task_once() {
     // It counts nothing as done: in earnest it is the first attempt.
     let daemon = home.daemon(&["run"]);
     daemon
-        .until("done", || tasks.iter().all(|t| state(&sandbox, t) == Some(State::Succeeded)))
+        .until("done", || {
+            tasks.iter().all(|task| state(&sandbox, task) == Some(State::Succeeded))
+                && state(&sandbox, &stalled) == Some(State::Canceled)
+        })
         .await;
     daemon.terminate().await;
     let live = home.audit().into_iter().filter(|row| row.mode == Mode::Live);
-    assert!(live.clone().count() == 3 && live.clone().all(|row| row.attempt == Some(1)));
+    let live: Vec<_> = live.collect();
+    assert!(live.len() == 3 && live.iter().all(|row| row.attempt == Some(1)), "{live:#?}");
     assert_no_harm(&sandbox);
 }
 

@@ -73,7 +73,7 @@ inside /usr/bin/taskwarden check /etc/taskwarden/rules.yaml
 OPENLIST_TOKEN=x chroot "$root" /usr/bin/taskwarden run --config /etc/taskwarden/rules.yaml \
   --state-dir /var/lib/taskwarden 2>"$root.run" &
 daemon=$!
-for _ in $(seq 100); do
+for _ in $(seq 600); do
   if grep -q 'looking after 1 server' "$root.run"; then break; fi
   sleep 0.1
 done
