@@ -1,8 +1,9 @@
 //! How long to wait between a failure and the next try.
 
+use std::hash::Hasher;
 use std::time::Duration;
 
-use sha2::{Digest, Sha256};
+use siphasher::sip::SipHasher13;
 
 /// The wait after the n-th failure: `initial * factor^n`, at most `max`, spread by `jitter`.
 #[derive(Clone, Debug, PartialEq)]
@@ -58,21 +59,19 @@ impl Backoff {
     }
 }
 
-/// A draw in `[0, 1)` that is the same whenever it is made for the same things, so that `explain`
-/// can tell the very moment of a retry and a restart does not change it.
+/// A draw in `[0, 1)` for a try of whatever the parts name, that is the same whenever it is made for the
+/// same things, so that `explain` can tell the very moment of a retry and a restart does not change it.
+/// A replay of months ago draws as well, so it depends neither on the machine nor on the compiler's version.
 #[must_use]
-pub fn draw(seed: u64, parts: &[&str]) -> f64 {
-    // All at once, which takes half the time.
-    let mut told = Vec::with_capacity(192);
-    told.extend(seed.to_le_bytes());
+pub fn draw(seed: u64, attempt: u32, parts: &[&str]) -> f64 {
+    let mut told = SipHasher13::new_with_keys(seed, attempt.into());
     for part in parts {
-        told.extend(u64::try_from(part.len()).unwrap_or(u64::MAX).to_le_bytes());
-        told.extend(part.as_bytes());
+        told.write(part.as_bytes());
+        // No text has this byte: where one part ends counts too.
+        told.write(&[0xFF]);
     }
-    let digest = Sha256::digest(told);
-    let mut bits = [0_u8; 4];
-    bits.copy_from_slice(&digest[..4]);
-    f64::from(u32::from_le_bytes(bits)) / (f64::from(u32::MAX) + 1.0)
+    let [.., a, b, c, d] = told.finish().to_le_bytes();
+    f64::from(u32::from_le_bytes([a, b, c, d])) / (f64::from(u32::MAX) + 1.0)
 }
 
 #[cfg(test)]
@@ -103,9 +102,23 @@ mod tests {
 
     #[test]
     fn the_draw_depends_on_each_part_and_on_nothing_else() {
-        assert_eq!(draw(1, &["a", "b"]).to_bits(), draw(1, &["a", "b"]).to_bits());
-        assert_ne!(draw(1, &["a", "b"]).to_bits(), draw(1, &["ab", ""]).to_bits());
-        assert_ne!(draw(1, &["a", "b"]).to_bits(), draw(2, &["a", "b"]).to_bits());
+        let drawn = draw(1, 0, &["a", "b"]).to_bits();
+        assert_eq!(drawn, draw(1, 0, &["a", "b"]).to_bits());
+        assert_ne!(drawn, draw(1, 0, &["ab", ""]).to_bits());
+        assert_ne!(drawn, draw(2, 0, &["a", "b"]).to_bits());
+        assert_ne!(drawn, draw(1, 1, &["a", "b"]).to_bits());
+    }
+
+    #[test]
+    fn the_draw_is_the_same_for_good_and_spreads_evenly() {
+        let of = |task: u32| draw(7, 2, &["home", "copy", &task.to_string(), "retry"]);
+        insta::assert_snapshot!(of(1), @"0.2666810133960098");
+        let draws: Vec<f64> = (0..10_000).map(of).collect();
+        for tenth in 0..10_u32 {
+            let within = f64::from(tenth) / 10.0..f64::from(tenth + 1) / 10.0;
+            let count = draws.iter().filter(|draw| within.contains(draw)).count();
+            assert!((850..1150).contains(&count), "{count} in {within:?}");
+        }
     }
 
     proptest! {

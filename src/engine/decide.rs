@@ -1004,8 +1004,9 @@ impl<'a> Evaluation<'a> {
             Subject::Name(_, name) => Cow::Owned(format!("{name:016x}")),
         };
         let server = self.snapshot.server.as_str();
-        let parts = [server, view.kind.as_str(), &id, rule.name.as_str(), &tries.to_string()];
-        let mut wait = rule.backoff.wait(tries, draw(self.tick.seed, &parts));
+        let parts = [server, view.kind.as_str(), &id, rule.name.as_str()];
+        let drawn = draw(self.tick.seed, tries, &parts);
+        let mut wait = rule.backoff.wait(tries, drawn);
         if rule.action.effect() == Effect::Retry
             && let Some(named) = view.named_wait(rule.retry_after.as_ref())
         {
@@ -1013,8 +1014,7 @@ impl<'a> Evaluation<'a> {
         }
         let due = from.checked_add(wait).unwrap_or(Timestamp::MAX);
         // What was not sent is no attempt, and costs no more than the first wait.
-        let unsent = unsent
-            .and_then(|at| at.checked_add(rule.backoff.wait(0, draw(self.tick.seed, &parts))).ok());
+        let unsent = unsent.and_then(|at| at.checked_add(rule.backoff.wait(0, drawn)).ok());
         due.max(unsent.unwrap_or(due)).max(progress.and_then(Progress::redriven).unwrap_or(due))
     }
 
@@ -1407,13 +1407,8 @@ impl<'a> Evaluation<'a> {
             last => last.map(|last| (last.min(now), 0)),
         };
         if let Some((from, tries)) = from {
-            let parts = [
-                self.snapshot.server.as_str(),
-                kind.as_str(),
-                rule.name.as_str(),
-                &tries.to_string(),
-            ];
-            let wait = rule.backoff.wait(tries, draw(self.tick.seed, &parts));
+            let parts = [self.snapshot.server.as_str(), kind.as_str(), rule.name.as_str()];
+            let wait = rule.backoff.wait(tries, draw(self.tick.seed, tries, &parts));
             let until = from.checked_add(wait).unwrap_or(Timestamp::MAX);
             if until > now {
                 let attempt = progress.attempts + 1;
