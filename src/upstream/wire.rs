@@ -289,60 +289,58 @@ pub(super) fn time_of(text: &str) -> Option<Moment> {
 /// the seconds, or with `Z`. `None` for whatever is not plainly one: that is read by `jiff`, which takes several times
 /// as long, and there are two times a task.
 fn usual_time(text: &[u8]) -> Option<Moment> {
-    const DAYS_BEFORE: [i64; 12] = [0, 31, 59, 90, 120, 151, 181, 212, 243, 273, 304, 334];
-    let number = |digits: &[u8]| {
-        digits.iter().try_fold(0_i64, |number, digit| {
-            digit.is_ascii_digit().then(|| number * 10 + i64::from(digit - b'0'))
-        })
-    };
-    let (front, rest) = text.split_at_checked(19)?;
-    let marks = [front[4], front[7], front[10], front[13], front[16]];
-    if marks != *b"--T::" {
+    const DAYS_BEFORE: [u32; 12] = [0, 31, 59, 90, 120, 151, 181, 212, 243, 273, 304, 334];
+    #[rustfmt::skip]
+    let &[y1, y2, y3, y4, b'-', mo1, mo2, b'-', d1, d2, b'T', h1, h2, b':', mi1, mi2, b':', s1, s2, ref rest @ ..] = text
+    else {
         return None;
-    }
-    let (year, month, day) = (number(&front[..4])?, number(&front[5..7])?, number(&front[8..10])?);
-    let (hour, minute) = (number(&front[11..13])?, number(&front[14..16])?);
-    let second = number(&front[17..])?;
-    let leap_days = |year: i64| year / 4 - year / 100 + year / 400;
-    let is_leap = leap_days(year) > leap_days(year - 1);
-    let month_at = usize::try_from(month - 1).ok()?;
-    let mut length = *[31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31].get(month_at)?;
-    length += i64::from(is_leap && month == 2);
-    let plain = (1971..=2261).contains(&year)
-        && (1..=length).contains(&day)
-        && hour < 24
-        && minute < 60
-        && second < 60;
-    if !plain {
-        return None;
-    }
-    let (nanosecond, zone) = match rest.strip_prefix(b".") {
-        None => (0, rest),
-        Some(rest) => {
-            let digits = rest.iter().take_while(|byte| byte.is_ascii_digit()).count();
-            let missing = 9_u32.checked_sub(u32::try_from(digits).ok()?).filter(|_| digits > 0)?;
-            (number(&rest[..digits])? * 10_i64.pow(missing), &rest[digits..])
-        }
     };
-    let east = match *zone {
-        [b'Z'] => 0,
-        [sign @ (b'+' | b'-'), h1, h2, b':', m1, m2] => {
-            let (hours, minutes) = (number(&[h1, h2])?, number(&[m1, m2])?);
-            if hours > 23 || minutes > 59 {
-                return None;
-            }
-            let east = hours * 3600 + minutes * 60;
-            if sign == b'+' { east } else { -east }
+    // Whether all are digits is asked once, at the end.
+    let mut plain = true;
+    let mut digit = |byte: u8| {
+        let digit = byte.wrapping_sub(b'0');
+        plain &= digit < 10;
+        u32::from(digit)
+    };
+    let mut two = |tens, ones| digit(tens) * 10 + digit(ones);
+    let (year, month, day) = (two(y1, y2) * 100 + two(y3, y4), two(mo1, mo2), two(d1, d2));
+    let (hour, minute, second) = (two(h1, h2), two(mi1, mi2), two(s1, s2));
+    let (nanosecond, zone) = match rest {
+        [b'.', rest @ ..] => {
+            let digits = rest.iter().take(9).take_while(|byte| byte.is_ascii_digit()).count();
+            let (digits, zone) = rest.split_at(digits);
+            let number = digits.iter().fold(0, |number, byte| number * 10 + u32::from(byte - b'0'));
+            let missing = 9 - u32::try_from(digits.len()).ok().filter(|digits| *digits > 0)?;
+            (number * 10_u32.pow(missing), zone)
         }
+        _ => (0, rest),
+    };
+    let (sign, east_hours, east_minutes) = match *zone {
+        [b'Z'] => (1, 0, 0),
+        [b'+', h1, h2, b':', m1, m2] => (1, two(h1, h2), two(m1, m2)),
+        [b'-', h1, h2, b':', m1, m2] => (-1, two(h1, h2), two(m1, m2)),
         _ => return None,
     };
+    let is_leap = year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
+    let length = match month {
+        2 => 28 + u32::from(is_leap),
+        4 | 6 | 9 | 11 => 30,
+        _ => 31,
+    };
+    plain &= (1971..=2261).contains(&year) && (1..=12).contains(&month);
+    plain &= (1..=length).contains(&day) && hour < 24 && minute < 60 && second < 60;
+    if !plain || east_hours > 23 || east_minutes > 59 {
+        return None;
+    }
+    let leap_days = |year: u32| year / 4 - year / 100 + year / 400;
     let days = (year - 1970) * 365 + leap_days(year - 1) - leap_days(1969)
-        + DAYS_BEFORE[month_at]
-        + i64::from(is_leap && month > 2)
+        + DAYS_BEFORE[usize::try_from(month - 1).ok()?]
+        + u32::from(is_leap && month > 2)
         + day
         - 1;
-    let seconds = days * 86_400 + hour * 3600 + minute * 60 + second - east;
-    Some(Moment::from_nanosecond(seconds * 1_000_000_000 + nanosecond))
+    let east = i64::from(east_hours * 3600 + east_minutes * 60) * sign;
+    let seconds = i64::from(days) * 86_400 + i64::from(hour * 3600 + minute * 60 + second) - east;
+    Some(Moment::from_nanosecond(seconds * 1_000_000_000 + i64::from(nanosecond)))
 }
 
 /// The digits of a number, or of a number in a string.
