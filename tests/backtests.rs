@@ -130,7 +130,7 @@ impl Loop {
     fn start(config: &Config, state: &Path, turned: &Turned) -> Self {
         let options = options(state, turned, &Told::default());
         let client = Arc::clone(&clients(config, &options).unwrap()["home"]);
-        let (rules, follows) = watch::channel(Arc::new(config.rules.clone()));
+        let (rules, follows) = watch::channel(Arc::clone(&config.rules));
         let (stop, stops) = watch::channel(false);
         let watch = Watch::new(WatchSettings {
             server: "home".into(),
@@ -271,7 +271,7 @@ async fn run(state: &Path, seed: u64) -> Run {
         if reloads && run.reloaded.is_none() && tick > 150 && draws.one_in(30) {
             run.reloaded = Some(turned.now());
             now = config(&sandbox, SERVER, &all[0]);
-            home.rules.send_replace(Arc::new(now.rules.clone()));
+            home.rules.send_replace(Arc::clone(&now.rules));
         }
         home.watch.tick().await;
         // Not all looks are the same time apart.

@@ -3,15 +3,19 @@
 
 mod common;
 
+use std::fmt::Write as _;
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 use std::process::Stdio;
 use std::time::Duration;
 
-use common::Reserved;
 use common::process::{DEADLINE, Home, Process, real_time, report, servers};
+use common::{Reserved, Told, Turned, options};
 use serde_json::Value;
 use taskwarden::ambient::monotonic;
+use taskwarden::daemon::reload::FollowedFile;
+use taskwarden::daemon::rules_files::RulesFiles;
+use taskwarden::daemon::supervise::Daemon;
 use taskwarden::sandbox::{Endpoint, Flavour, Sandbox, Settings, State, TaskScript};
 
 const MOMENT: Duration = Duration::from_millis(100);
@@ -342,4 +346,48 @@ async fn the_demo_runs_the_rules_of_a_file_and_leaves_its_servers_alone() {
     demo.signal("INT");
     assert_eq!(demo.ends().await.code(), Some(0), "{}", demo.printed());
     assert_eq!(report(&sandbox).calls.len(), 0, "nobody asked it anything");
+}
+
+/// What the thread that asks has taken of the processor.
+fn spent() -> Duration {
+    use rustix::time::{ClockId, clock_gettime};
+    clock_gettime(ClockId::ThreadCPUTime).try_into().unwrap()
+}
+
+#[tokio::test]
+async fn thousands_of_rules_are_not_loaded_in_the_loop() {
+    let rules = |numbers: &mut dyn Iterator<Item = usize>| {
+        let mut text =
+            "version: 1\nservers: [{ name: home, url: 'http://127.0.0.1:1', token: t }]\nrules:\n"
+                .to_owned();
+        for n in numbers {
+            let error = format!("drive no {n}: .* (refused|reset)");
+            let _ = writeln!(
+                text,
+                "  - {{ name: r{n}, match: {{ error: '{error}' }}, action: retry_some, max_attempts: 3 }}"
+            );
+        }
+        text
+    };
+    let (turned, told, home) = (Turned::new(), Told::default(), Home::new());
+    home.write_rules(&rules(&mut (0..5000)));
+    let files = RulesFiles::read(&home.rules()).unwrap();
+    let began = spent();
+    let config = files.load().config.unwrap();
+    let load = spent().saturating_sub(began);
+    let daemon = Daemon::new(config, options(&home.state(), &turned, &told)).unwrap();
+    let (stop, control) = (daemon.stopper(), daemon.control());
+    let asks = async {
+        home.write_rules(&rules(&mut (0..5000).rev()));
+        // All but what is handed to other threads is done by this one.
+        let began = spent();
+        let changes = control.reload().await.unwrap();
+        let took = spent().saturating_sub(began);
+        assert_eq!(changes, "order, classes or modes changed");
+        assert!(took < load / 4, "{took:?} of the loop, where a load takes {load:?}");
+        stop.send_replace(true);
+    };
+    let follows = ("rules.yaml".to_owned(), FollowedFile::new(&files));
+    let (ran, ()) = tokio::join!(daemon.run(Some(follows)), asks);
+    ran.unwrap();
 }

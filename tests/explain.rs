@@ -318,7 +318,7 @@ fn odd_lines_are_answered_one_by_one() {
 
 fn example() -> RuleSet {
     let text = fs::read_to_string("rules.example.yaml").unwrap();
-    load(Source::new("rules.example.yaml", &text)).config.unwrap().rules
+    RuleSet::clone(&load(Source::new("rules.example.yaml", &text)).config.unwrap().rules)
 }
 
 prop_compose! {

@@ -236,7 +236,7 @@ fn suggested(error: &str) -> Option<Class> {
     );
     let loaded = load(Source::new("rules.yaml", &text));
     assert!(loaded.config.is_some(), "{error:?}\n{text}\n{:?}", loaded.findings);
-    let classes = loaded.config.unwrap().rules.classes;
+    let classes = loaded.config.unwrap().rules.classes.clone();
     for other in ["", "some other error altogether", "x", "7"] {
         let class = classes.classify(other, task::Flavour::OpenList, State::Failed);
         assert!(class == Class::Unknown || other == error, "{error:?} {text}: takes {other:?}");

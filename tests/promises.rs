@@ -73,7 +73,7 @@ fn exchangeable(
     let options = options(state, turned, told);
     let home = ServerName::from("home");
     let client = Arc::clone(&clients(config, &options).unwrap()[&home]);
-    let (rules, follows) = watch::channel(Arc::new(config.rules.clone()));
+    let (rules, follows) = watch::channel(Arc::clone(&config.rules));
     let (stop, stops) = watch::channel(false);
     let (orders, waiting) = mpsc::channel(1);
     let watch = Watch::new(WatchSettings {
@@ -399,7 +399,7 @@ type Interference = fn(&Exchangeable, &Config) -> Box<dyn FnOnce() + Send>;
 async fn what_a_person_changes_between_two_calls_stops_the_second() {
     let switched_off: Interference = |running, config| {
         let rules = running.rules.clone();
-        let mut off = config.rules.clone();
+        let mut off = RuleSet::clone(&config.rules);
         off.mode = Mode::Off;
         let off = Arc::new(off);
         Box::new(move || {

@@ -341,7 +341,7 @@ fn defaults_are_merged_field_by_field() {
             "{HEAD}  - {{ name: a, match: {{ kind: copy }}, action: retry_some, max_attempts: 3, backoff: {{ factor: 4 }}, limits: {{ per_tick: 7 }} }}\n"
         )
     );
-    let rule = check(&text).config.unwrap().rules.rules.remove(0);
+    let rule = check(&text).config.unwrap().rules.rules[0].clone();
     assert_eq!(rule.backoff.initial.as_secs(), 120);
     assert_eq!(rule.backoff.factor.to_bits(), 4.0_f64.to_bits());
     assert_eq!(rule.backoff.max.as_secs(), 6 * 3600);

@@ -68,7 +68,7 @@ fn tasks(failed: usize, errors: usize) -> Vec<Value> {
     tasks.collect()
 }
 
-fn rule_set(rules: &[Value]) -> RuleSet {
+fn rule_set(rules: &[Value]) -> Arc<RuleSet> {
     let mut text =
         "version: 1\nservers: [{name: home, url: 'http://h', token: t}]\nrules:\n".to_owned();
     for rule in rules {

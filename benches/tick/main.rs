@@ -17,6 +17,7 @@ use std::fs;
 use std::hint::black_box;
 use std::path::Path;
 use std::process::{Command, ExitCode};
+use std::sync::Arc;
 
 use answer::{answer, mix, rules};
 use jiff::{SignedDuration, Timestamp};
@@ -71,7 +72,7 @@ fn median(mut times: Vec<f64>) -> f64 {
     times[times.len() / 2]
 }
 
-fn rule_set(count: usize) -> RuleSet {
+fn rule_set(count: usize) -> Arc<RuleSet> {
     let text = rules(count);
     let loaded = load(Source::new("bench", &text));
     loaded.config.unwrap_or_else(|| panic!("{:?}", loaded.findings)).rules

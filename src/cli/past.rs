@@ -83,5 +83,5 @@ pub(super) fn say_nothing(
 pub(super) fn classes(common: &Common) -> ClassTable {
     let files = paths::config_path(common).and_then(|path| paths::read_rules(&path));
     let config = files.ok().and_then(|files| files.load().config);
-    config.map_or_else(ClassTable::builtin, |config| config.rules.classes)
+    config.map_or_else(ClassTable::builtin, |config| config.rules.classes.clone())
 }

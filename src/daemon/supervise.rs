@@ -128,7 +128,8 @@ pub enum StartError {
 pub struct Daemon {
     options: Options,
     store: Store,
-    config: Config,
+    /// As this run applies it, see [`effective`].
+    config: Arc<Config>,
     clients: BTreeMap<ServerName, Arc<Client>>,
     rules: watch::Sender<Arc<RuleSet>>,
     stop: watch::Sender<bool>,
@@ -198,7 +199,8 @@ impl Daemon {
         secrets.set(&config);
         options.sink = secrets.beside(&options.sink);
         options.sink = telling.beside(&log.beside(&options.sink), &options.clock);
-        let (rules, in_force) = watch::channel(Arc::new(effective(&config, &options)));
+        let config = Arc::new(effective(config, options.dry_run));
+        let (rules, in_force) = watch::channel(Arc::clone(&config.rules));
         let (stop, _) = watch::channel(false);
         let (ask, requests) = mpsc::channel(ORDERS);
         let (status, seen) = watch::channel(status_of(&config, &options, None));
@@ -467,25 +469,25 @@ impl Daemon {
     /// What changed, or why the files cannot be used.
     async fn take_over(&mut self, path: &str, files: &RulesFiles) -> Result<String, String> {
         // Thousands of rules take their time, which is not taken from the loops.
-        let files = files.clone();
+        let (files, before) = (files.clone(), Arc::clone(&self.config));
+        let (rules_only, dry_run) = (self.rules_only, self.options.dry_run);
         let load = tokio::task::spawn_blocking(move || {
-            let loaded = files.load();
-            if let Some(config) = &loaded.config {
-                config.rules.get_ready();
+            let mut loaded = files.load();
+            let Some(config) = loaded.config.take() else {
+                return Err(one_line_each(&loaded, Severity::Error).join("\n"));
+            };
+            let warnings = one_line_each(&loaded, Severity::Warning);
+            let mut config = effective(config, dry_run);
+            if rules_only {
+                config.servers.clone_from(&before.servers);
+                config.listen.clone_from(&before.listen);
+                config.notify.clone_from(&before.notify);
+                config.audit_log.clone_from(&before.audit_log);
             }
-            loaded
+            config.rules.get_ready();
+            Ok((differences(&before, &config), Arc::new(config), warnings))
         });
-        let loaded = load.await.map_err(|error| error.to_string())?;
-        let warnings = one_line_each(&loaded, Severity::Warning);
-        let Some(mut config) = loaded.config else {
-            return Err(one_line_each(&loaded, Severity::Error).join("\n"));
-        };
-        if self.rules_only {
-            config.servers.clone_from(&self.config.servers);
-            config.listen.clone_from(&self.config.listen);
-            config.notify.clone_from(&self.config.notify);
-            config.audit_log.clone_from(&self.config.audit_log);
-        }
+        let (changes, config, warnings) = load.await.map_err(|error| error.to_string())??;
         if config.servers.is_empty() {
             return Err(format!("{path}: {}", StartError::NoServers));
         }
@@ -494,7 +496,6 @@ impl Daemon {
         self.log.set(config.audit_log.as_deref()).map_err(|error| format!("{path}: {error}"))?;
         self.telling.set(&config.notify);
         self.secrets.set(&config);
-        let changes = differences(&self.config, &config);
         if changes.is_empty() {
             self.config = config;
             return Ok(UNCHANGED.to_owned());
@@ -526,7 +527,7 @@ impl Daemon {
             self.options.sink.emit(&Event::RulesWarning { finding });
         }
         let revision = self.config.rules.revision.clone();
-        self.rules.send_replace(Arc::new(effective(&self.config, &self.options)));
+        self.rules.send_replace(Arc::clone(&self.config.rules));
         self.options.sink.emit(&Event::Reloaded { changes: changes.clone(), revision });
         self.record_reload(Outcome::Accepted, &changes, String::new()).await;
         self.ending.extend(ending);
@@ -684,13 +685,13 @@ async fn next_content(file: &mut Option<(String, FollowedFile)>) -> Content {
     }
 }
 
-/// The rules as this run applies them.
-fn effective(config: &Config, options: &Options) -> RuleSet {
-    let mut rules = config.rules.clone();
-    if options.dry_run {
+/// The rules file as this run applies it.
+fn effective(mut config: Config, dry_run: bool) -> Config {
+    if dry_run {
+        let rules = Arc::make_mut(&mut config.rules);
         rules.mode = rules.mode.max(Mode::DryRun);
     }
-    rules
+    config
 }
 
 /// The clients of all servers.

@@ -26,7 +26,7 @@ mod values;
 mod yaml;
 
 use std::path::PathBuf;
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 
 use aho_corasick::AhoCorasick;
 
@@ -125,7 +125,7 @@ pub struct Config {
     /// The servers in file order; may be empty, and then there is nothing to run on.
     pub servers: Vec<ServerConfig>,
     /// The rules, compiled.
-    pub rules: RuleSet,
+    pub rules: Arc<RuleSet>,
     /// A file to which every action is appended, one JSON object a line.
     pub audit_log: Option<PathBuf>,
     /// Where metrics and health checks are served.
@@ -333,8 +333,10 @@ impl Reader<'_> {
             servers.iter().map(|server| (server.name.clone(), server.mode)).collect();
         let rules = drafts.into_iter().map(|draft| draft.rule).collect();
         let rules = RuleSet { rules, classes: table, mode, server_modes, ..RuleSet::default() };
+        let rules = rules.into();
         let mut config = Config { servers, rules, audit_log, listen, notify, retention };
-        config.rules.revision = revision::revision(&config, &shown_classes);
+        let revision = revision::revision(&config, &shown_classes);
+        Arc::make_mut(&mut config.rules).revision = revision;
         Some(config)
     }
 
