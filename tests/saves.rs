@@ -7,6 +7,7 @@ use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use taskwarden::ambient::monotonic;
 use taskwarden::daemon::reload::{Content, FollowedFile};
 use taskwarden::daemon::rules_files::RulesFiles;
 
@@ -243,24 +244,40 @@ async fn no_save_is_missed_and_none_comes_twice() {
 #[tokio::test]
 async fn a_folder_that_is_filled_anew_is_not_read_by_half() {
     for which in [Which::Main, Which::Included] {
-        let root = tempfile::tempdir().unwrap();
-        let editor = Editor::new(root.path(), Way::FolderRemovedAndBack, "# first\n");
-        let including = root.path().join("main.yaml");
-        fs::write(&including, "version: 1\nrule_files: folder/*.yaml\n").unwrap();
-        let read = if which == Which::Main { &editor.path } else { &including };
-        let mut followed = FollowedFile::new(&RulesFiles::read(read).unwrap());
-        let save = async {
-            fs::remove_dir_all(&editor.folder).unwrap();
-            // It is read in the middle between the half and the whole, if it is read once.
-            tokio::time::sleep(Duration::from_millis(150)).await;
-            fs::create_dir(&editor.folder).unwrap();
-            fs::write(&editor.path, "# sec").unwrap();
-            tokio::time::sleep(Duration::from_millis(100)).await;
-            fs::write(&editor.path, "# second\n").unwrap();
-        };
-        let ((), came) = tokio::join!(save, next(&mut followed, which, "filled anew"));
-        assert_eq!(came, "# second\n", "{which:?}");
+        let mut tries = 0;
+        // A machine that is busy elsewhere can hold the second half up for as long as files rest.
+        while let Err(between) = filled_anew(which).await {
+            tries += 1;
+            assert!(
+                between > Duration::from_millis(150) && tries < 50,
+                "{which:?}: half after {between:?}"
+            );
+        }
     }
+}
+
+/// Fills a folder that is made anew in two steps, of which the first may not be told by itself; else how
+/// long it was until the second.
+async fn filled_anew(which: Which) -> Result<(), Duration> {
+    let root = tempfile::tempdir().unwrap();
+    let editor = Editor::new(root.path(), Way::FolderRemovedAndBack, "# first\n");
+    let including = root.path().join("main.yaml");
+    fs::write(&including, "version: 1\nrule_files: folder/*.yaml\n").unwrap();
+    let read = if which == Which::Main { &editor.path } else { &including };
+    let mut followed = FollowedFile::new(&RulesFiles::read(read).unwrap());
+    let save = async {
+        fs::remove_dir_all(&editor.folder).unwrap();
+        // It is read in the middle between the half and the whole, if it is read once.
+        tokio::time::sleep(Duration::from_millis(150)).await;
+        fs::create_dir(&editor.folder).unwrap();
+        let began = monotonic();
+        fs::write(&editor.path, "# sec").unwrap();
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        fs::write(&editor.path, "# second\n").unwrap();
+        began.elapsed()
+    };
+    let (between, came) = tokio::join!(save, next(&mut followed, which, "filled anew"));
+    if came == "# second\n" { Ok(()) } else { Err(between) }
 }
 
 /// A rules file in a folder of its own that includes `rules.d/*.yaml` and `sites/*/rules.yaml`.
