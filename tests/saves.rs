@@ -160,8 +160,9 @@ fn held(which: Which, content: Content) -> Option<String> {
 /// The next content that can be read; a file that is away for a moment may be told of as well.
 async fn next(followed: &mut FollowedFile, which: Which, cell: &str) -> String {
     loop {
-        // Sooner than what events missed would be seen by reading.
-        let wait = tokio::time::timeout(Duration::from_secs(9), followed.changed()).await;
+        // Where events tell of it, sooner than what they missed would be seen by reading.
+        let longest = Duration::from_secs(if which == Which::Unheard { 60 } else { 9 });
+        let wait = tokio::time::timeout(longest, followed.changed()).await;
         let content = wait.unwrap_or_else(|_| panic!("{cell}: a save was missed"));
         if let Some(text) = held(which, content) {
             return text;

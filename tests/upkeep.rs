@@ -5,8 +5,10 @@
 mod common;
 
 use common::process::{Home, eventually_or, real_time, run, servers};
+use common::{Told, Turned, config, options, sandbox};
 use jiff::{SignedDuration, Timestamp};
 use taskwarden::ambient::Clock;
+use taskwarden::daemon::supervise::{Daemon, Options};
 use taskwarden::engine::audit::{AuditRow, Outcome};
 use taskwarden::engine::rule::Mode;
 use taskwarden::sandbox::{Flavour, Settings};
@@ -63,6 +65,30 @@ async fn the_daemon_lets_go_of_old_rows() {
     eventually_or("old rows go", || left(&home) == [3, 4], || format!("{:?}", left(&home))).await;
     daemon.kill().unwrap();
     daemon.wait().unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_daemon_that_ends_while_old_rows_go_has_closed_the_store() {
+    let (turned, told) = (Turned::new(), Told::default());
+    let sandbox = sandbox(Settings::new(Flavour::OpenList), &turned).await;
+    let home = Home::new();
+    let old = turned.now() - SignedDuration::from_hours(24 * 400);
+    let store = Store::open(&home.state()).unwrap();
+    let new_rows = (1..=20_000).map(|id| row(id, old)).collect();
+    store.write(WriteBatch { new_rows, ..WriteBatch::new("home".into()) }).await.unwrap();
+    drop(store);
+    let options = Options { speed: 1000.0, ..options(&home.state(), &turned, &told) };
+    let daemon = Daemon::new(config(&sandbox, "", RULES), options).unwrap();
+    let stop = daemon.stopper();
+    let some = || (1..20_000).contains(&left(&home).len());
+    let ends = async {
+        eventually_or("some are gone", some, || told.text()).await;
+        stop.send_replace(true);
+    };
+    let (ran, ()) = tokio::join!(daemon.run(None), ends);
+    ran.unwrap();
+    Store::open(&home.state()).unwrap();
+    assert!(left(&home).len() > 1, "it did not end before");
 }
 
 #[tokio::test(flavor = "multi_thread")]

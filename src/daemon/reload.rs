@@ -213,32 +213,43 @@ impl FollowedFile {
     /// its coming.
     fn watch_folders(&mut self) -> bool {
         let Some(watcher) = &mut self.watcher else { return false };
-        let parent = |path: &Path| path.parent().unwrap_or(Path::new("")).to_owned();
-        let mut wanted = vec![parent(&self.path)];
-        wanted.extend(self.path.canonicalize().iter().map(|real| parent(real)));
-        for pattern in &self.patterns {
-            wanted.extend(folders(&parent(&self.path), pattern));
+        let mut all = false;
+        // What is made or removed while a watch is being set up is told of by nothing: it is looked once
+        // more. Whoever is quicker than that again and again is found when they rest.
+        for _ in 0..3 {
+            let wanted = wanted(&self.path, &self.patterns);
+            // The very same folders are watched still. To say so anew would wait for whoever hands out
+            // the events, for as long as another program fills a folder with them.
+            if wanted == self.watched && wanted.iter().all(|folder| folder.identity.is_some()) {
+                return true;
+            }
+            for old in &self.watched {
+                let _ = watcher.unwatch(&old.path);
+            }
+            let count = wanted.len();
+            self.watches_others = true;
+            self.watched = wanted
+                .into_iter()
+                .filter(|folder| watcher.watch(&folder.path, RecursiveMode::NonRecursive).is_ok())
+                .collect();
+            all = self.watched.len() == count;
         }
-        let there = |mut folder: PathBuf| {
-            while !folder.is_dir() && folder.pop() {}
-            if folder.as_os_str().is_empty() { PathBuf::from(".") } else { folder }
-        };
-        let wanted: BTreeSet<PathBuf> = wanted.into_iter().map(there).collect();
-        let wanted: Vec<Watched> = wanted.into_iter().map(Watched::now).collect();
-        // The very same folders are watched still. To say so anew would wait for whoever hands out the
-        // events, for as long as another program fills a folder with them.
-        if wanted == self.watched && wanted.iter().all(|folder| folder.identity.is_some()) {
-            return true;
-        }
-        for old in &self.watched {
-            let _ = watcher.unwatch(&old.path);
-        }
-        let count = wanted.len();
-        self.watches_others = true;
-        self.watched = wanted
-            .into_iter()
-            .filter(|folder| watcher.watch(&folder.path, RecursiveMode::NonRecursive).is_ok())
-            .collect();
-        self.watched.len() == count
+        all
     }
+}
+
+/// The folders to be watched for a file and the patterns of what it includes.
+fn wanted(path: &Path, patterns: &[String]) -> Vec<Watched> {
+    let parent = |path: &Path| path.parent().unwrap_or(Path::new("")).to_owned();
+    let mut wanted = vec![parent(path)];
+    wanted.extend(path.canonicalize().iter().map(|real| parent(real)));
+    for pattern in patterns {
+        wanted.extend(folders(&parent(path), pattern));
+    }
+    let there = |mut folder: PathBuf| {
+        while !folder.is_dir() && folder.pop() {}
+        if folder.as_os_str().is_empty() { PathBuf::from(".") } else { folder }
+    };
+    let wanted: BTreeSet<PathBuf> = wanted.into_iter().map(there).collect();
+    wanted.into_iter().map(Watched::now).collect()
 }

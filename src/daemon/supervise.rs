@@ -280,6 +280,7 @@ impl Daemon {
         ));
         let mut stop = self.stop.subscribe();
         let mut prune = Box::pin(tokio::time::sleep(self.options.real(PRUNE_FIRST)));
+        let mut pruning = JoinSet::new();
         let mut again = tokio::time::interval(START_AGAIN);
         again.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let patience = service::patience();
@@ -315,7 +316,8 @@ impl Daemon {
                 () = &mut prune => {
                     prune.set(tokio::time::sleep(self.options.real(PRUNE_EVERY)));
                     // Beside this loop, which must hear of a stop or a reload meanwhile.
-                    tokio::spawn(prune_store(
+                    pruning = JoinSet::new();
+                    pruning.spawn(prune_store(
                         self.store.clone(),
                         self.config.retention,
                         self.options.clock.clone(),
@@ -325,6 +327,8 @@ impl Daemon {
             }
         };
         self.options.sink.emit(&Event::Stopping);
+        // It has the store, which is to be closed. What is old still is for the next daemon.
+        pruning.shutdown().await;
         for one in self.loops.values() {
             one.stop.send_replace(true);
         }
