@@ -137,18 +137,26 @@ impl Loop {
     }
 }
 
-/// What a measure is held to.
-fn verdict(measured: f64, bar: f64) -> &'static str {
-    if measured <= bar { "met" } else { "missed" }
+/// What the measures are held to, and whether one of them missed it.
+#[derive(Default)]
+struct Verdicts {
+    missed: bool,
+}
+
+impl Verdicts {
+    fn of(&mut self, measured: f64, bar: f64) -> &'static str {
+        self.missed |= measured > bar;
+        if measured <= bar { "met" } else { "missed" }
+    }
 }
 
 /// One line of the table: a measure beside the bare parse of the same run.
-fn row(what: &str, bare: &[f64], parts: &[Parts], bar: f64) {
+fn row(verdicts: &mut Verdicts, what: &str, (bare, parts): (&[f64], &[Parts]), bar: f64) {
     let of = |part: fn(Parts) -> f64| median(parts.iter().map(|parts| part(*parts)).collect());
     let ratio = median(parts.iter().zip(bare).map(|(parts, bare)| parts.whole() / bare).collect());
     println!(
         "| {what} | {ratio:.2} x | {bar:.1} x | {} | {:.0} ms | {:.0} | {:.0} | {:.0} |",
-        verdict(ratio, bar),
+        verdicts.of(ratio, bar),
         of(Parts::whole),
         of(|parts| parts.read),
         of(|parts| parts.fold),
@@ -176,7 +184,7 @@ fn machine() -> String {
     format!("{model}, {cores} cores, {} MiB", kib / 1024)
 }
 
-fn ticks(tasks: u64, runs: u64) {
+fn ticks(verdicts: &mut Verdicts, tasks: u64, runs: u64) {
     let body = answer(tasks, 1, |_| false);
     println!("{tasks} tasks, {:.1} MB, medians of {runs} runs\n", body.len() as f64 / 1e6);
     let bares: Vec<f64> = (0..runs).map(|_| bare(&body)).collect();
@@ -193,7 +201,7 @@ fn ticks(tasks: u64, runs: u64) {
                 let first = child(&["cold", compiled, &count.to_string()], file.path());
                 parts.push(Parts { read: first[0], fold: first[1], decide: first[2] });
             }
-            row(&format!("cold, {count} rules{so}"), &bares, &parts, bar);
+            row(verdicts, &format!("cold, {count} rules{so}"), (&bares, &parts), bar);
         }
     }
     let rules = rule_set(100);
@@ -206,7 +214,7 @@ fn ticks(tasks: u64, runs: u64) {
             bares.push(bare(&body));
             parts.push(server.tick(&rules, body));
         }
-        row(&format!("{what}, 100 rules"), &bares, &parts, bar);
+        row(verdicts, &format!("{what}, 100 rules"), (&bares, &parts), bar);
     }
 }
 
@@ -285,7 +293,7 @@ fn memory_of(tasks: u64, rules: usize) -> Taken {
     Taken { steady: taken[0], most: taken[1], whole: taken[2], answer: body.len() as f64 }
 }
 
-fn memory_table(tasks: u64) {
+fn memory_table(verdicts: &mut Verdicts, tasks: u64) {
     let Taken { steady, most, answer, .. } = memory_of(tasks, 100);
     println!("| memory | beside the answer | bar | |");
     println!("|---|---|---|---|");
@@ -293,7 +301,8 @@ fn memory_table(tasks: u64) {
         ("after a tick, above idle", steady / answer, 1.5),
         ("the most during a tick, above idle", most / answer, 3.0),
     ] {
-        println!("| {what} | {measured:.2} x | {bar:.1} x | {} |", verdict(measured, bar));
+        let verdict = verdicts.of(measured, bar);
+        println!("| {what} | {measured:.2} x | {bar:.1} x | {verdict} |");
     }
 }
 
@@ -308,7 +317,7 @@ fn power(points: &[(f64, f64)]) -> f64 {
 }
 
 /// How time and memory grow with the tasks and with the rules.
-fn growth(runs: u64) {
+fn growth(verdicts: &mut Verdicts, runs: u64) {
     let first = |tasks: u64, count: usize, runs: u64| {
         let (rules, body) = (rule_set(count), answer(tasks, 1, |_| false));
         // The first use of a pattern compiles it.
@@ -349,7 +358,7 @@ fn growth(runs: u64) {
         ("time with rules, 10 to 1,000", power(&by_rules), 0.9),
         ("memory with rules, 10 to 1,000", power(&sizes_by_rules), 0.9),
     ] {
-        println!("| {what} | {power:.2} | {bar:.1} | {} |", verdict(power, bar));
+        println!("| {what} | {power:.2} | {bar:.1} | {} |", verdicts.of(power, bar));
     }
 }
 
@@ -386,12 +395,13 @@ fn main() -> ExitCode {
     };
     println!("{}, taskwarden {}", machine(), env!("CARGO_PKG_VERSION"));
     let (tasks, runs) = (number("TASKS", 100_000), number("RUNS", 5));
-    ticks(tasks, runs);
+    let mut verdicts = Verdicts::default();
+    ticks(&mut verdicts, tasks, runs);
     println!();
-    memory_table(tasks);
+    memory_table(&mut verdicts, tasks);
     println!();
     if env::var_os("GROWTH").is_none_or(|growth| growth != "0") {
-        growth(runs);
+        growth(&mut verdicts, runs);
     }
-    ExitCode::SUCCESS
+    if verdicts.missed { ExitCode::FAILURE } else { ExitCode::SUCCESS }
 }
