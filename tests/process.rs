@@ -532,13 +532,16 @@ async fn a_server_that_comes_later_and_whose_memory_cannot_be_read_delays_nobody
     let lost = add(&other, flaky("lost", 1));
     let both = servers(&[("home", &home_server), ("other", &other)]);
     home.write_rules(&format!("{both}{RETRY}"));
-    daemon.says("nothing is done, because it cannot be written down: the entry `copy x`").await;
+    let unread =
+        "nothing is done, because it cannot be written down: server `other`: the entry `copy x`";
+    daemon.says(unread).await;
     let task = add(&home_server, flaky("f", 1));
     daemon.until("retried", || state(&home_server, &task) == Some(State::Succeeded)).await;
     assert_eq!(acted(&other), 0);
     // It is tried again now and then.
     database.execute("DELETE FROM task WHERE server = 'other'", ()).unwrap();
     daemon.until("retried too", || state(&other, &lost) == Some(State::Succeeded)).await;
+    daemon.says("the store works again").await;
     daemon.terminate().await;
     assert_no_harm(&other);
 }

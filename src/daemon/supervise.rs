@@ -1,6 +1,7 @@
 //! Starts a loop for each server, hands new rules to them, and ends them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::error::Error;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -136,6 +137,8 @@ pub struct Daemon {
     loops: BTreeMap<ServerName, Loop>,
     /// The servers whose loops broke down, or could not read what is remembered of them.
     died: (mpsc::UnboundedSender<Death>, mpsc::UnboundedReceiver<Death>),
+    /// The servers of which it was told that what is remembered of them cannot be read.
+    unread: BTreeSet<ServerName>,
     log: AuditLog,
     secrets: OpenSecrets,
     telling: Telling,
@@ -214,6 +217,7 @@ impl Daemon {
             loops: BTreeMap::new(),
             ending: Vec::new(),
             died: mpsc::unbounded_channel(),
+            unread: BTreeSet::new(),
             log,
             secrets,
             telling,
@@ -301,9 +305,7 @@ impl Daemon {
                     let first = self.loops.remove(&server).is_some_and(|one| one.first);
                     match why {
                         Some(error) if first => break Err(error.into()),
-                        Some(error) => {
-                            self.options.sink.emit(&Event::StoreAway { error: error.to_string() });
-                        }
+                        Some(error) => self.note_unread(server, &error),
                         None => self.options.sink.emit(&Event::LoopDied { server }),
                     }
                 }
@@ -410,7 +412,8 @@ impl Daemon {
         let (stop, receiver) = watch::channel(false);
         let (orders, waiting) = mpsc::channel(ORDERS);
         let beat = Beat::new(self.stuck);
-        let watch = self.watch_server(server, receiver, waiting, beat.clone())?;
+        let mut watch = self.watch_server(server, receiver, waiting, beat.clone())?;
+        watch.store_away = self.unread.remove(&server.name);
         let work = tokio::spawn(watch.run());
         let (died, name) = (self.died.0.clone(), server.name.clone());
         let task = tokio::spawn(async move {
@@ -432,9 +435,16 @@ impl Daemon {
             if !self.loops.contains_key(&server.name)
                 && let Err(error) = self.start(&server, false)
             {
-                self.options.sink.emit(&Event::StoreAway { error: error.to_string() });
+                self.note_unread(server.name, &error);
             }
         }
+    }
+
+    /// Tells that a server is left alone for now; its loop tells of the end of that.
+    fn note_unread(&mut self, server: ServerName, error: &dyn Error) {
+        let error = format!("server `{server}`: {error}");
+        self.options.sink.emit(&Event::StoreAway { error });
+        self.unread.insert(server);
     }
 
     /// Takes a new content of the rules file over, whole or not at all.

@@ -57,7 +57,8 @@ pub struct Watch {
     poll: Duration,
     eye: Eye,
     away: Option<(Timestamp, u32)>,
-    store_away: bool,
+    /// It was told that the store does not work.
+    pub(super) store_away: bool,
     held: BTreeMap<RuleName, String>,
     quiet_polls: u32,
     login_memory: Option<serde_json::Value>,
@@ -634,9 +635,10 @@ impl Watch {
         (self.login_memory.as_ref() != Some(&state)).then_some(state)
     }
 
-    /// How often a login was refused must survive a crash too, also while no list can be read.
+    /// How often a login was refused must survive a crash too, also while no list can be read; and that the store
+    /// works again is to be found out then, too.
     async fn save_login_memory(&mut self) {
-        if self.login_memory_if_changed().is_some() {
+        if self.store_away || self.login_memory_if_changed().is_some() {
             self.save().await;
         }
     }
