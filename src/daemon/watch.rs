@@ -118,28 +118,6 @@ pub enum Looked {
     Stopped,
 }
 
-/// What the store remembers of a server, but for its log-ins.
-#[derive(Debug)]
-struct Remembered {
-    memory: Memory,
-    observer: Observer,
-    open: HashMap<IntentId, AuditRow>,
-}
-
-impl Remembered {
-    fn read(reader: &Reader, server: ServerName) -> Result<Self, StoreError> {
-        let mut memory = Memory::new(server);
-        memory.restore(reader.load(&memory.server)?);
-        let mut observer = Observer::default();
-        observer.restore(reader.last_seen(&memory.server)?);
-        let open = reader.audit_rows_of(&memory.pending_intents())?;
-        let unsettled = [Outcome::Planned, Outcome::Accepted, Outcome::Unknown];
-        let open = open.into_iter().filter(|row| unsettled.contains(&row.outcome));
-        let open = open.map(|row| (row.id, row)).collect();
-        Ok(Self { memory, observer, open })
-    }
-}
-
 impl Watch {
     /// Prepares the loop, and begins to read what the store remembers of the server. How often log-ins were
     /// refused must be known before anything is asked; all else takes some microseconds for each task, and is
@@ -287,17 +265,24 @@ impl Watch {
         }
         let known = self.eye.knows_the_server();
         let (snapshot, look_seconds) = loop {
-            let look = async { Ok((self.eye.look().await, began.elapsed().as_secs_f64())) };
-            let ((snapshot, seconds), remembered) = tokio::select! {
-                looked = async { tokio::try_join!(look, remembered(&mut self.reading)) } => match looked {
-                    Ok(looked) => looked,
-                    Err(error) => return Looked::Unremembered(error),
-                },
+            let snapshot = tokio::select! {
+                snapshot = self.eye.look() => snapshot,
                 _ = stop.wait_for(|stop| *stop) => return Looked::Stopped,
             };
-            if let Some(Remembered { memory, observer, open }) = remembered {
-                self.reading = None;
-                (self.memory, self.observer, self.open) = (Arc::new(memory), observer, open);
+            let seconds = began.elapsed().as_secs_f64();
+            if let Some(reading) = &mut self.reading {
+                let read = tokio::select! {
+                    read = reading => read,
+                    _ = stop.wait_for(|stop| *stop) => return Looked::Stopped,
+                };
+                match read.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic())) {
+                    Ok(Remembered { memory, observer, open }) => {
+                        self.reading = None;
+                        (self.memory, self.observer, self.open) =
+                            (Arc::new(memory), observer, open);
+                    }
+                    Err(error) => return Looked::Unremembered(error),
+                }
             }
             // Moments of a look across a jump of the clock mean nothing.
             if !self.follow_clock() {
@@ -644,11 +629,23 @@ impl Watch {
     }
 }
 
-/// What the store remembers, once it is read; nothing when all of it was taken over.
-async fn remembered(
-    reading: &mut Option<JoinHandle<Result<Remembered, StoreError>>>,
-) -> Result<Option<Remembered>, StoreError> {
-    let Some(reading) = reading else { return Ok(None) };
-    let read = reading.await;
-    read.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic())).map(Some)
+/// What the store remembers of a server, but for its log-ins.
+struct Remembered {
+    memory: Memory,
+    observer: Observer,
+    open: HashMap<IntentId, AuditRow>,
+}
+
+impl Remembered {
+    fn read(reader: &Reader, server: ServerName) -> Result<Self, StoreError> {
+        let mut memory = Memory::new(server);
+        memory.restore(reader.load(&memory.server)?);
+        let mut observer = Observer::default();
+        observer.restore(reader.last_seen(&memory.server)?);
+        let open = reader.audit_rows_of(&memory.pending_intents())?;
+        let unsettled = [Outcome::Planned, Outcome::Accepted, Outcome::Unknown];
+        let open = open.into_iter().filter(|row| unsettled.contains(&row.outcome));
+        let open = open.map(|row| (row.id, row)).collect();
+        Ok(Self { memory, observer, open })
+    }
 }

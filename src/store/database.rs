@@ -123,7 +123,7 @@ pub(super) fn open(path: &Path, migrations: &[&str]) -> Result<Connection, OpenE
     if found < known {
         migrate(&mut connection, path, migrations, found).map_err(at)?;
     } else {
-        prove_writable(&mut connection, known).map_err(at)?;
+        prove_writable(&mut connection, path, known).map_err(at)?;
     }
     Ok(connection)
 }
@@ -217,13 +217,22 @@ fn prepare(connection: &Connection) -> Result<(), Cause> {
 }
 
 /// Writes what is there already, since opening alone succeeds on a database that another program
-/// holds locked, and on a full disk. If that is lost, nothing is, so no disk is waited for; but should the log be
-/// copied into the database or begun anew at this moment, that is synced as ever.
-fn prove_writable(connection: &mut Connection, layout: u32) -> Result<(), Cause> {
-    connection.pragma_update(None, "synchronous", "normal")?;
+/// holds locked, and on a full disk. If that is lost, nothing is, so no disk is waited for:
+/// - A log that is empty, as after an orderly end, is begun without a sync. Nothing older can be taken for a part of it,
+///   and the next write syncs all of it, and that it is there.
+/// - One that is begun anew over what it held is synced as ever.
+/// - A long one, as a daemon leaves that is killed after a first look at many tasks, is not copied into the
+///   database now but with the next write.
+fn prove_writable(connection: &mut Connection, path: &Path, layout: u32) -> Result<(), Cause> {
+    /// As SQLite has it, in pages.
+    const LONG_LOG: u32 = 1000;
+    let is_empty = fs::metadata(path.with_extension("db-wal")).is_ok_and(|log| log.len() == 0);
+    connection.pragma_update(None, "synchronous", if is_empty { "off" } else { "normal" })?;
+    connection.pragma_update(None, "wal_autocheckpoint", 0)?;
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     transaction.pragma_update(None, "user_version", layout)?;
     transaction.commit()?;
+    connection.pragma_update(None, "wal_autocheckpoint", LONG_LOG)?;
     Ok(connection.pragma_update(None, "synchronous", SYNCHRONOUS)?)
 }
 

@@ -742,6 +742,26 @@ fn a_start_writes_something_and_what_comes_after_is_synced() {
 }
 
 #[test]
+fn a_long_log_of_a_daemon_that_was_killed_delays_no_start() {
+    let (dir, path) = used_folder();
+    let other = Connection::open(&path).unwrap();
+    let much = "PRAGMA wal_autocheckpoint = 0; INSERT INTO seen_text (text) VALUES (hex(zeroblob(4000000)))";
+    other.execute_batch(much).unwrap();
+    // As a kill leaves them.
+    let killed = TempDir::new().unwrap();
+    for name in [DATABASE, "taskwarden.db-wal"] {
+        fs::copy(dir.path().join(name), killed.path().join(name)).unwrap();
+    }
+    let path = killed.path().join(DATABASE);
+    let length = || fs::metadata(&path).unwrap().len();
+    let before = length();
+    let mut writer = Writer::open(&path).unwrap();
+    assert_eq!(length(), before, "the log is still to be copied into it");
+    writer.commit(&[rows(vec![row(1)])]).pop().unwrap().unwrap();
+    assert!(length() > before + 8_000_000, "{} bytes, {before} before", length());
+}
+
+#[test]
 fn a_fresh_database_that_another_program_locks_is_a_clear_error() {
     let dir = TempDir::new().unwrap();
     let other = Connection::open(dir.path().join(DATABASE)).unwrap();
