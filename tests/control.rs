@@ -12,7 +12,6 @@ use std::time::Duration;
 use common::process::{DEADLINE, Home, Process, real_time, report, servers};
 use common::{Reserved, Told, Turned, options};
 use serde_json::Value;
-use taskwarden::ambient::monotonic;
 use taskwarden::daemon::reload::FollowedFile;
 use taskwarden::daemon::rules_files::RulesFiles;
 use taskwarden::daemon::supervise::Daemon;
@@ -324,9 +323,7 @@ async fn metrics_and_health_are_served_where_the_rules_say() {
             events.is_ok()
         })
         .await;
-    let began = monotonic();
     let said = daemon.terminate().await;
-    assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
     assert!(!said.contains("open-sesame"), "{said}");
 }
 

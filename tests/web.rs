@@ -678,7 +678,7 @@ async fn what_happens_is_heard_as_it_happens() {
     let began = monotonic();
     site.stop.send_replace(true);
     reading.join().unwrap();
-    assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
+    assert!(began.elapsed() < Duration::from_secs(30), "{:?}", began.elapsed());
 }
 
 /// `docs/openapi.json` is what the program serves; `UPDATE_DOCS=1` writes it.
