@@ -10,6 +10,7 @@ use std::time::Duration;
 use taskwarden::ambient::monotonic;
 use taskwarden::daemon::reload::{Content, FollowedFile};
 use taskwarden::daemon::rules_files::RulesFiles;
+use tokio::sync::Mutex;
 
 /// Which file is saved, and what tells of it.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -170,6 +171,27 @@ async fn next(followed: &mut FollowedFile, which: Which, cell: &str) -> String {
     }
 }
 
+/// Follows files by events, once the system gives a watch: it has some hundred for all that a user runs,
+/// and what is followed without one is read every ten seconds only.
+async fn followed_by_events(files: &RulesFiles) -> FollowedFile {
+    followed(|| FollowedFile::new(files)).await
+}
+
+async fn followed(follow: impl FnOnce() -> FollowedFile) -> FollowedFile {
+    static ONE_BY_ONE: Mutex<()> = Mutex::const_new(());
+    let _one = ONE_BY_ONE.lock().await;
+    let began = monotonic();
+    // Two at once, since they are given back a moment after they are dropped.
+    let watch = || notify::recommended_watcher(|_: notify::Result<notify::Event>| {});
+    while [watch(), watch()].iter().any(Result::is_err) {
+        let waited = began.elapsed();
+        assert!(waited < Duration::from_secs(300), "see fs.inotify.max_user_instances");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    tokio::time::sleep(Duration::from_millis(20)).await;
+    follow()
+}
+
 async fn cell(which: Which, way: Way, what: What, saves: usize) {
     let cell = format!("{which:?}, {way:?}, {what:?}");
     let root = tempfile::tempdir().unwrap();
@@ -179,9 +201,12 @@ async fn cell(which: Which, way: Way, what: What, saves: usize) {
     fs::write(&including, "version: 1\nrule_files: folder/*.yaml\n").unwrap();
     let read = |path: &Path| RulesFiles::read(path).unwrap();
     let mut followed = match which {
-        Which::Main => FollowedFile::new(&read(&editor.path)),
-        Which::Included => FollowedFile::new(&read(&including)),
-        Which::Unheard => FollowedFile::without_events(&read(&editor.path), MOMENT),
+        Which::Main => followed_by_events(&read(&editor.path)).await,
+        Which::Included => followed_by_events(&read(&including)).await,
+        // It has a watch for a moment.
+        Which::Unheard => {
+            followed(|| FollowedFile::without_events(&read(&editor.path), MOMENT)).await
+        }
     };
     let mut halves = 0;
     for n in 1..=saves {
@@ -265,7 +290,7 @@ async fn filled_anew(which: Which) -> Result<(), Duration> {
     let including = root.path().join("main.yaml");
     fs::write(&including, "version: 1\nrule_files: folder/*.yaml\n").unwrap();
     let read = if which == Which::Main { &editor.path } else { &including };
-    let mut followed = FollowedFile::new(&RulesFiles::read(read).unwrap());
+    let mut followed = followed_by_events(&RulesFiles::read(read).unwrap()).await;
     let save = async {
         fs::remove_dir_all(&editor.folder).unwrap();
         // It is read in the middle between the half and the whole, if it is read once.
@@ -290,11 +315,11 @@ struct Including {
 impl Including {
     const MAIN: &str = "version: 1\nrule_files: [rules.d/*.yaml, sites/*/rules.yaml]\n";
 
-    fn new() -> Self {
+    async fn new() -> Self {
         let root = tempfile::tempdir().unwrap();
         let main = root.path().join("rules.yaml");
         fs::write(&main, Self::MAIN).unwrap();
-        let followed = FollowedFile::new(&RulesFiles::read(&main).unwrap());
+        let followed = followed_by_events(&RulesFiles::read(&main).unwrap()).await;
         Self { root, followed }
     }
 
@@ -326,7 +351,7 @@ fn named<const N: usize>(files: [(&str, &str); N]) -> Vec<(String, String)> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn included_files_come_and_go() {
-    let mut rules = Including::new();
+    let mut rules = Including::new().await;
     rules.quiet().await;
     // A folder that did not exist, and then one in which a folder must first appear.
     rules.save("rules.d/20.yaml", "b");
@@ -372,7 +397,7 @@ async fn included_files_come_and_go() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn files_saved_one_after_the_other_come_together() {
     async fn together(events: bool) {
-        let mut rules = Including::new();
+        let mut rules = Including::new().await;
         if !events {
             let files = RulesFiles::read(&rules.root.path().join("rules.yaml")).unwrap();
             rules.followed = FollowedFile::without_events(&files, MOMENT);
