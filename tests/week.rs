@@ -191,5 +191,5 @@ async fn a_week_with_twenty_thousand_tasks_and_restarts_of_both_sides() {
          that took, {outcomes:?}, {:?}",
         began.elapsed()
     );
-    assert!(began.elapsed() < Duration::from_secs(180), "{:?}", began.elapsed());
+    assert!(began.elapsed() < Duration::from_secs(600), "{:?}", began.elapsed());
 }
