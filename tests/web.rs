@@ -288,13 +288,22 @@ async fn who_may_come_in() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_token_is_not_to_be_guessed() {
-    let site = Site::open(WITH_TOKEN).await;
-    let form = |token: &str| format!("token={token}&next=/rules&csrf={}", site.login_csrf());
-    for _ in 0..5 {
-        let answer = site.ask("POST /login", &[FORM], &form("guess"));
-        assert_eq!(answer.header("location"), Some("/login?next=/rules&failed=1"));
-    }
-    let late = site.ask("POST /login", &[FORM], &form(&TOKEN.replace(' ', "+")));
+    let mut rounds = 0;
+    let (site, late) = loop {
+        let site = Site::open(WITH_TOKEN).await;
+        let form = |token: &str| format!("token={token}&next=/rules&csrf={}", site.login_csrf());
+        let began = monotonic();
+        for _ in 0..5 {
+            let answer = site.ask("POST /login", &[FORM], &form("guess"));
+            assert_eq!(answer.header("location"), Some("/login?next=/rules&failed=1"));
+        }
+        let late = site.ask("POST /login", &[FORM], &form(&TOKEN.replace(' ', "+")));
+        rounds += 1;
+        // One more is let in after twelve seconds, which a machine that is held up may need for these.
+        if began.elapsed() < Duration::from_secs(12) || rounds == 5 {
+            break (site, late);
+        }
+    };
     assert!(late.header("location").unwrap().contains("&wait="), "{late:?}");
     let mut codes = BTreeSet::new();
     for _ in 0..30 {
