@@ -172,11 +172,8 @@ pub(crate) fn idling(table: &mut Table) {
 /// that lists them.
 pub(crate) fn crowded(table: &mut Table) {
     let runtime = Runtime::new().unwrap();
-    let [few, many] = [100, 100_000].map(|tasks| {
-        let sandbox = server(&runtime, tasks, 200);
-        let dir = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
-        write_example(dir.path(), &sandbox, "2s");
-        let child = daemon(dir.path());
+    let took = |dir: &Path| {
+        let child = daemon(dir);
         // Many looks, most of which show nothing new; then between two of them.
         std::thread::sleep(Duration::from_secs(40));
         let between = (0..40).map(|_| {
@@ -186,14 +183,27 @@ pub(crate) fn crowded(table: &mut Table) {
         let steady = between.fold(f64::INFINITY, f64::min);
         let most = resident(&child, "VmHWM:");
         end(child);
-        (steady, most, answer_length(&sandbox) as f64 / 1_048_576.0)
-    });
-    let (idle, answer) = (few.0, many.2);
-    for (what, memory, bar) in
-        [("memory above that at 100,000 tasks", many.0, 1.5), ("the most above that", many.1, 3.0)]
-    {
-        let what = format!("{what}, beside the {answer:.0} MiB of the answer");
-        table.row(&what, (memory - idle) / answer, "x", Bar::AtMost(bar));
+        [steady, most]
+    };
+    let place = |tasks| {
+        let sandbox = server(&runtime, tasks, 200);
+        let dir = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+        write_example(dir.path(), &sandbox, "2s");
+        (sandbox, dir)
+    };
+    let (_few, dir) = place(100);
+    let [idle, _] = took(dir.path());
+    let (many, dir) = place(100_000);
+    let answer = answer_length(&many) as f64 / 1_048_576.0;
+    for so in ["", ", started again"] {
+        let [steady, most] = took(dir.path());
+        for (what, memory, bar) in [
+            ("memory above that at 100,000 tasks", steady, 1.5),
+            ("the most above that", most, 3.0),
+        ] {
+            let what = format!("{what}{so}, beside the {answer:.0} MiB of the answer");
+            table.row(&what, (memory - idle) / answer, "x", Bar::AtMost(bar));
+        }
     }
 }
 

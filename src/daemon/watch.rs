@@ -2,8 +2,8 @@
 //! delays nobody else.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::Arc;
-use std::time::Duration;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use tokio::sync::{mpsc, watch};
@@ -40,11 +40,13 @@ pub struct Watch {
     pub(super) sink: Sink,
     pub(super) seed: u64,
     beat: Beat,
-    /// What the store remembers, while it is read; until then `memory`, `observer` and `open` are empty.
+    /// What the store remembers, while it is read; until then `memory` and `open` are empty.
     reading: Option<JoinHandle<Result<Remembered, StoreError>>>,
     /// Lent to the store while what changed is written.
     pub(super) memory: Arc<Memory>,
     observer: Observer,
+    /// Reads what was last written down of each task, once there is a look to hold it against.
+    unread: Mutex<Option<Reader>>,
     sleepers: Sleepers,
     /// The rules by which they sleep.
     slept_by: Option<Arc<RuleSet>>,
@@ -140,7 +142,7 @@ impl Watch {
             settings.client.restore_login_memory(state);
         }
         let name = server.clone();
-        let reading = spawn_blocking(move || Remembered::read(&reader, name));
+        let reading = spawn_blocking(move || Remembered::read(reader, name));
         let status = ServerStatus {
             server: settings.server.clone(),
             time: settings.clock.now(),
@@ -175,6 +177,7 @@ impl Watch {
             reading: Some(reading),
             memory: Arc::new(Memory::new(server.clone())),
             observer: Observer::default(),
+            unread: Mutex::default(),
             sleepers: Sleepers::default(),
             slept_by: None,
             sampler: Sampler::default(),
@@ -255,39 +258,67 @@ impl Watch {
         !self.store_away
     }
 
-    /// One look, and what follows from it.
-    pub async fn tick(&mut self) -> Looked {
-        let began = monotonic();
+    /// What the server lists, once what is remembered of it is there, and how many seconds it took since `began`;
+    /// else how the tick ends.
+    async fn look(
+        &mut self,
+        began: Instant,
+    ) -> Result<(Result<Snapshot, upstream::Error>, f64), Looked> {
         let mut stop = self.stop.clone();
-        // What is not there yet cannot be moved along; it is once it is, with the first look.
-        if self.reading.is_none() {
-            self.follow_clock();
-        }
-        let known = self.eye.knows_the_server();
-        let (snapshot, look_seconds) = loop {
+        loop {
             let snapshot = tokio::select! {
                 snapshot = self.eye.look() => snapshot,
-                _ = stop.wait_for(|stop| *stop) => return Looked::Stopped,
+                _ = stop.wait_for(|stop| *stop) => return Err(Looked::Stopped),
             };
             let seconds = began.elapsed().as_secs_f64();
             if let Some(reading) = &mut self.reading {
                 let read = tokio::select! {
                     read = reading => read,
-                    _ = stop.wait_for(|stop| *stop) => return Looked::Stopped,
+                    _ = stop.wait_for(|stop| *stop) => return Err(Looked::Stopped),
                 };
                 match read.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic())) {
-                    Ok(Remembered { memory, observer, open }) => {
+                    Ok(Remembered { memory, open, reader }) => {
                         self.reading = None;
-                        (self.memory, self.observer, self.open) =
-                            (Arc::new(memory), observer, open);
+                        (self.memory, self.open) = (Arc::new(memory), open);
+                        self.unread = Mutex::new(Some(reader));
                     }
-                    Err(error) => return Looked::Unremembered(error),
+                    Err(error) => return Err(Looked::Unremembered(error)),
+                }
+            }
+            let unread = self.unread.get_mut().unwrap_or_else(PoisonError::into_inner);
+            // Only where there are lists to hold it against: a second set of tasks would be made else, and
+            // leave holes in the heap for good.
+            if let Ok(snapshot) = &snapshot
+                && let Some(reader) = unread.take()
+            {
+                let (server, kinds) = (self.memory.server.clone(), snapshot.kinds.clone());
+                let seen = tokio::select! {
+                    seen = spawn_blocking(move || reader.last_seen(&server, &kinds)) => seen,
+                    _ = stop.wait_for(|stop| *stop) => return Err(Looked::Stopped),
+                };
+                match seen.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic())) {
+                    Ok(seen) => self.observer.restore(seen),
+                    Err(error) => return Err(Looked::Unremembered(error)),
                 }
             }
             // Moments of a look across a jump of the clock mean nothing.
             if !self.follow_clock() {
-                break (snapshot, seconds);
+                return Ok((snapshot, seconds));
             }
+        }
+    }
+
+    /// One look, and what follows from it.
+    pub async fn tick(&mut self) -> Looked {
+        let began = monotonic();
+        // What is not there yet cannot be moved along; it is once it is, with the first look.
+        if self.reading.is_none() {
+            self.follow_clock();
+        }
+        let known = self.eye.knows_the_server();
+        let (snapshot, look_seconds) = match self.look(began).await {
+            Ok(looked) => looked,
+            Err(ended) => return ended,
         };
         let snapshot = match snapshot {
             Ok(snapshot) => snapshot,
@@ -629,23 +660,21 @@ impl Watch {
     }
 }
 
-/// What the store remembers of a server, but for its log-ins.
+/// What the store remembers of a server, but for its log-ins and what was written down of looks, which this reads.
 struct Remembered {
     memory: Memory,
-    observer: Observer,
     open: HashMap<IntentId, AuditRow>,
+    reader: Reader,
 }
 
 impl Remembered {
-    fn read(reader: &Reader, server: ServerName) -> Result<Self, StoreError> {
+    fn read(reader: Reader, server: ServerName) -> Result<Self, StoreError> {
         let mut memory = Memory::new(server);
         memory.restore(reader.load(&memory.server)?);
-        let mut observer = Observer::default();
-        observer.restore(reader.last_seen(&memory.server)?);
         let open = reader.audit_rows_of(&memory.pending_intents())?;
         let unsettled = [Outcome::Planned, Outcome::Accepted, Outcome::Unknown];
         let open = open.into_iter().filter(|row| unsettled.contains(&row.outcome));
         let open = open.map(|row| (row.id, row)).collect();
-        Ok(Self { memory, observer, open })
+        Ok(Self { memory, open, reader })
     }
 }

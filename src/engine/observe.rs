@@ -102,6 +102,19 @@ pub struct Observation {
     pub still_since: Option<Timestamp>,
 }
 
+impl Observation {
+    /// The same with the task as it is listed, if nothing of that would be written down anew: so whoever keeps
+    /// what was seen keeps no second one.
+    #[must_use]
+    pub fn as_listed(self, kinds: &BTreeMap<Kind, Listing>) -> Self {
+        let listed = kinds.get(&self.kind).and_then(|tasks| tasks.find(&self.id));
+        match listed.filter(|listed| self.task.as_ref().is_some_and(|task| alike(task, listed))) {
+            Some(listed) => Self { id: listed.id.clone(), task: Some(Arc::clone(listed)), ..self },
+            None => self,
+        }
+    }
+}
+
 /// A list as it was last written down.
 #[derive(Debug, Default)]
 struct Written {
@@ -323,6 +336,29 @@ mod tests {
     fn seen(look: Option<Look>) -> Vec<(String, Option<State>)> {
         let seen = look.into_iter().flat_map(|look| look.seen);
         seen.map(|one| (one.id.to_string(), one.task.map(|task| task.state))).collect()
+    }
+
+    #[test]
+    fn what_was_seen_is_not_kept_beside_a_list_that_shows_the_same() {
+        let seen = |id: &str, state| Observation {
+            kind: Kind::Upload,
+            id: id.into(),
+            task: Some(task(id, state).into()),
+            still_since: Some(at(1)),
+        };
+        let listed = ["same", "changed"].map(|id| Arc::new(task(id, State::Running)));
+        let kinds = BTreeMap::from([(Kind::Upload, Listing::new(listed.to_vec()))]);
+        let same = seen("same", State::Running).as_listed(&kinds);
+        assert_eq!(same, seen("same", State::Running));
+        assert!(Arc::ptr_eq(same.task.as_ref().unwrap(), &listed[0]));
+        for other in [seen("changed", State::Failed), seen("gone", State::Running)] {
+            assert_eq!(other.clone().as_listed(&kinds), other);
+        }
+        let elsewhere = Observation { kind: Kind::Copy, ..seen("same", State::Running) };
+        let as_listed = elsewhere.as_listed(&kinds);
+        assert!(!Arc::ptr_eq(as_listed.task.as_ref().unwrap(), &listed[0]));
+        let left = Observation { task: None, ..seen("same", State::Running) };
+        assert_eq!(left.clone().as_listed(&kinds), left);
     }
 
     #[test]

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use super::error::{Cause, StoreError};
 use super::read::{Fault, Reader};
 use crate::engine::audit::{IntentId, Trouble};
+use crate::engine::listing::Listing;
 use crate::engine::moment::Moment;
 use crate::engine::name::TaskName;
 use crate::engine::observe::{After, Look, Observation};
@@ -259,11 +260,16 @@ impl Reader {
         read().map_err(|cause: Cause| cause.at(&self.path))
     }
 
-    /// What was last seen of each task of a server that was then still listed.
+    /// What was last seen of each task of a server that was then still listed, with the tasks of the lists as they
+    /// are now where these are [still alike](Observation::as_listed).
     ///
     /// # Errors
     /// As [`Reader::load`].
-    pub fn last_seen(&self, server: &ServerName) -> Result<Vec<Observation>, StoreError> {
+    pub fn last_seen(
+        &self,
+        server: &ServerName,
+        listed: &BTreeMap<Kind, Listing>,
+    ) -> Result<Vec<Observation>, StoreError> {
         let sql = format!(
             "SELECT {COLUMNS} FROM seen_task \
              JOIN observation ON observation.task = seen_task.number AND observation.look = \
@@ -281,11 +287,8 @@ impl Reader {
                 let key = || row.get::<_, i64>(0).unwrap_or_default().to_string();
                 let one = observation(row, 9, &mut abouts);
                 abouts.clear();
-                seen.extend(one.map_err(|source| Cause::Row {
-                    table: "look",
-                    key: key(),
-                    source,
-                })?);
+                let one = one.map_err(|source| Cause::Row { table: "look", key: key(), source })?;
+                seen.extend(one.map(|seen| seen.as_listed(listed)));
             }
             Ok(seen)
         };

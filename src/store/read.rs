@@ -1,8 +1,9 @@
 //! Reading what is stored: the memory of a server, and the audit log.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 use std::error::Error;
 use std::fmt;
+use std::hash::Hash;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -109,15 +110,19 @@ impl Reader {
     /// # Errors
     /// [`StoreError::Row`] for an entry that cannot be read, and whatever the disk does.
     pub fn load(&self, server: &ServerName) -> Result<Changes, StoreError> {
-        let load = || {
+        // Many tasks failed alike, and many are dealt with by the same rule.
+        let (mut errors, mut names) = (HashSet::new(), HashSet::new());
+        let mut load = || {
             Ok(Changes {
                 tasks: self.entries("task", "kind, id, json", server, |row| {
                     let (kind, id) = (row.get_ref(0)?.as_str()?, row.get_ref(1)?.as_str()?);
-                    Ok((Kind::from(kind), TaskId::from(id), Some(json(row, 2)?)))
+                    let mut task: TaskMemory = json(row, 2)?;
+                    task.last_error = once(&mut errors, task.last_error);
+                    Ok((Kind::from(kind), TaskId::from(id), Some(task)))
                 })?,
                 progress: self.entries("progress", "subject, rule, json", server, |row| {
-                    let rule = row.get_ref(1)?.as_str()?;
-                    Ok((json::<Subject>(row, 0)?, RuleName::from(rule), Some(json(row, 2)?)))
+                    let rule = once(&mut names, RuleName::from(row.get_ref(1)?.as_str()?));
+                    Ok((json::<Subject>(row, 0)?, rule, Some(json(row, 2)?)))
                 })?,
                 rules: self.entries("rule", "rule, json", server, |row| {
                     Ok((RuleName::from(row.get_ref(0)?.as_str()?), Some(json(row, 1)?)))
@@ -339,7 +344,7 @@ impl Reader {
         table: &'static str,
         columns: &str,
         server: &ServerName,
-        parse: impl Fn(&Row<'_>) -> Result<T, Fault>,
+        mut parse: impl FnMut(&Row<'_>) -> Result<T, Fault>,
     ) -> Result<Vec<T>, Cause> {
         let sql = format!("SELECT {columns} FROM {table} WHERE server = ?1");
         let mut statement = self.connection.prepare(&sql)?;
@@ -461,4 +466,13 @@ fn word<T: DeserializeOwned>(text: &str) -> Result<T, serde_json::Error> {
 
 pub(super) fn json<T: DeserializeOwned>(row: &Row<'_>, column: usize) -> Result<T, Fault> {
     Ok(serde_json::from_str(row.get_ref(column)?.as_str()?)?)
+}
+
+/// A text in the form in which it came first: what many rows have is kept once.
+fn once<T: Clone + Eq + Hash>(known: &mut HashSet<T>, text: T) -> T {
+    if let Some(known) = known.get(&text) {
+        return known.clone();
+    }
+    known.insert(text.clone());
+    text
 }

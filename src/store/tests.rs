@@ -231,7 +231,11 @@ async fn everything_comes_back_after_a_restart() {
 
     let store = Store::open(dir.path()).unwrap();
     let reader = store.reader().unwrap();
-    assert_eq!(reader.load(&home()).unwrap(), changes());
+    let loaded = reader.load(&home()).unwrap();
+    assert_eq!(loaded, changes());
+    let errors: Vec<_> =
+        loaded.tasks.iter().flat_map(|(_, _, task)| task).map(|task| &task.last_error).collect();
+    assert!(errors.windows(2).all(|two| Arc::ptr_eq(two[0], two[1])), "each is kept once");
     assert_eq!(reader.load(&"other".into()).unwrap(), changes());
     assert!(reader.load(&"third".into()).unwrap().is_empty());
     assert_eq!(reader.server_state(&home()).unwrap(), batch.server_state);

@@ -92,7 +92,7 @@ async fn what_was_seen_comes_back_as_it_was() {
     let others = LookFilter { kind: Some(Kind::Copy), ..LookFilter::default() };
     assert_eq!(looks(&dir, &others), []);
     let reader = store.reader().unwrap();
-    assert_eq!(reader.last_seen(&home()).unwrap(), [still]);
+    assert_eq!(reader.last_seen(&home(), &BTreeMap::new()).unwrap(), [still]);
     assert_eq!(reader.seen_servers().unwrap(), [home()]);
     assert_eq!(reader.troubles().unwrap(), troubles.into_iter().collect());
 }
